@@ -1,0 +1,179 @@
+// Reports: what is sent to Stripe, frozen before the first send. Planning and the fate of a report, as pure functions.
+import { hash } from "node:crypto";
+
+/** What waits for Stripe in one window. `total - reported` is not yet frozen into a report. */
+export interface PendingWindow {
+  readonly customerId: string;
+  /** The Stripe customer to bill; windows of unmapped customers are never planned. */
+  readonly stripeCustomerId: string;
+  readonly eventName: string;
+  /** A minute, or the part of one on one side of a period boundary. Whole seconds. */
+  readonly windowStartMs: number;
+  readonly windowEndMs: number;
+  readonly total: bigint;
+  readonly reported: bigint;
+  /** Of the next report of this window, from 0. */
+  readonly nextSequence: number;
+}
+
+/** A frozen intent. None of these fields ever changes, nor is the identifier ever sent with others (P3). */
+export interface Report {
+  /** Also the Idempotency-Key; at most 100 characters. */
+  readonly identifier: string;
+  readonly customerId: string;
+  readonly stripeCustomerId: string;
+  readonly eventName: string;
+  readonly windowStartMs: number;
+  readonly sequence: number;
+  /** 1 to 15 digits, never 0. Negative when a window shrank (a period boundary became known late, or a correction). */
+  readonly value: bigint;
+  /** The window's start: inside the right billing period (P4), in whole seconds. */
+  readonly timestampMs: number;
+}
+
+/** Stripe takes values of at most 15 significant digits. */
+const VALUE_MAX = 999_999_999_999_999n;
+
+/**
+ * Freezes what windows have beyond what was reported: the values of a window's new reports add up to `total - reported`, and their
+ * sequences follow on `nextSequence`. `deploymentId` keeps two deployments on one Stripe account apart.
+ */
+export function planReports(windows: readonly PendingWindow[], deploymentId: string): Report[] {
+  return windows.flatMap((window) => {
+    const { customerId, stripeCustomerId, eventName, windowStartMs } = window;
+    return splitValue(window.total - window.reported).map((value, i) => {
+      const sequence = window.nextSequence + i;
+      const identifier = identifierOf(deploymentId, customerId, eventName, windowStartMs, sequence);
+      return {
+        identifier,
+        customerId,
+        stripeCustomerId,
+        eventName,
+        windowStartMs,
+        sequence,
+        value,
+        timestampMs: windowStartMs,
+      };
+    });
+  });
+}
+
+/**
+ * Identifier of a report, the same whoever plans it: "u-" window start in unix seconds "-" sequence "-" 40 hex digits, at most 80
+ * characters. Different inputs give different identifiers. Throws RangeError on a window that does not start on a whole second: Stripe's
+ * timestamps are whole seconds, so such a window could end up in the wrong billing period.
+ */
+export function identifierOf(
+  deploymentId: string,
+  customerId: string,
+  eventName: string,
+  windowStartMs: number,
+  sequence: number,
+): string {
+  const seconds = windowStartMs / 1000;
+  if (!Number.isSafeInteger(seconds)) throw new RangeError(`window start ${windowStartMs} ms is not a whole second`);
+  // JSON keeps the parts apart: ("a", "bc") and ("ab", "c") differ.
+  const digest = hash("sha256", JSON.stringify([deploymentId, customerId, eventName, seconds, sequence]), "hex");
+  return `u-${seconds}-${sequence}-${digest.slice(0, 40)}`;
+}
+
+function splitValue(delta: bigint): bigint[] {
+  const parts: bigint[] = [];
+  let rest = delta;
+  while (rest !== 0n) {
+    const part = rest > VALUE_MAX ? VALUE_MAX : rest < -VALUE_MAX ? -VALUE_MAX : rest;
+    parts.push(part);
+    rest -= part;
+  }
+  return parts;
+}
+
+/** What a sink said of one send. */
+export type SinkOutcome =
+  | { readonly kind: "accepted" }
+  /** The sink already had this identifier: as good as accepted. */
+  | { readonly kind: "duplicate" }
+  /** Never will be taken as it is. */
+  | { readonly kind: "refused"; readonly code: string; readonly message: string }
+  /** The sink knows the identifier for something else than this report: a fault in freezing, or a ledger that was set back. */
+  | { readonly kind: "conflict"; readonly message: string }
+  /** Not processed, may be later: rate limits, and faults of our credentials, which are no fault of the report. */
+  | { readonly kind: "throttled"; readonly message: string }
+  /** Processed or not: nobody knows. */
+  | { readonly kind: "unknown"; readonly message: string };
+
+/** planned: never sent, or surely not processed. sending: a send may be under way. unknown: was sent, fate unknown. accepted, held: settled. */
+export type ReportState = "planned" | "sending" | "unknown" | "accepted" | "held";
+
+/** A resend is safe while Stripe surely still knows the identifier: it keeps identifiers and keys for at least 24 h; one hour is spare. */
+export const RESEND_HORIZON_MS = 23 * 3_600_000;
+
+/** Why a report is held whose outcome stayed unknown past RESEND_HORIZON_MS. */
+export const HELD_OUTCOME_UNKNOWN = "outcome_unknown";
+
+/** Why a report is held that the sink knows as something else. */
+export const HELD_CONFLICT = "identifier_conflict";
+
+/** Whether a report may be sent (again) at `nowMs`. `firstAttemptMs` is the first send whose fate is not known to be "not processed". */
+export function maySend(firstAttemptMs: number | undefined, nowMs: number): boolean {
+  return firstAttemptMs === undefined || nowMs - firstAttemptMs < RESEND_HORIZON_MS;
+}
+
+/** Where an outcome leaves a report. */
+export interface Settlement {
+  readonly state: "planned" | "unknown" | "accepted" | "held";
+  /** Earliest next send, after the settlement; 0 where there is none, or where it may be at once. */
+  readonly retryAfterMs: number;
+  /** Sends made, this one included. */
+  readonly attempts: number;
+  /** Whether no send so far can have been processed: the resend horizon then starts afresh with the next one. */
+  readonly untouched: boolean;
+  /** Machine-readable cause for held, planned again or unknown; empty when accepted. */
+  readonly reason: string;
+  /** For people; at most MESSAGE_MAX characters. */
+  readonly message: string;
+}
+
+/** Longest message kept with a report, in UTF-16 units. */
+export const MESSAGE_MAX = 500;
+
+/**
+ * Settles one send. `before` is the state in which the send found the report: a throttled resend of an unknown report stays unknown, since
+ * an earlier send may have been processed. `attempts` counts sends, this one included.
+ */
+export function settle(outcome: SinkOutcome, before: "planned" | "unknown", attempts: number): Settlement {
+  const ended = { attempts, untouched: false, retryAfterMs: 0, reason: "", message: "" };
+  switch (outcome.kind) {
+    case "accepted":
+    case "duplicate":
+      return { ...ended, state: "accepted" };
+    case "refused": {
+      const message = shortened(outcome.message);
+      return { ...ended, state: "held", untouched: before === "planned", reason: outcome.code, message };
+    }
+    case "conflict":
+      return { ...ended, state: "held", reason: HELD_CONFLICT, message: shortened(outcome.message) };
+    case "throttled":
+    case "unknown": {
+      const { kind, message } = outcome;
+      const state = kind === "throttled" ? before : "unknown";
+      const again = { retryAfterMs: backOffMs(attempts), reason: kind, message: shortened(message) };
+      return { ...ended, ...again, state, untouched: state === "planned" };
+    }
+  }
+}
+
+/** Gives back a report that was marked as being sent and then surely was not. `attempts` counts the send that did not happen. */
+export function giveBack(before: "planned" | "unknown", attempts: number): Settlement {
+  const untouched = before === "planned";
+  return { state: before, retryAfterMs: 0, attempts: attempts - 1, untouched, reason: "not_sent", message: "" };
+}
+
+function shortened(message: string): string {
+  return message.length <= MESSAGE_MAX ? message : `${message.slice(0, MESSAGE_MAX - 1)}…`;
+}
+
+/** 1 s, doubled per attempt, at most 5 min. */
+function backOffMs(attempts: number): number {
+  return Math.min(1000 * 2 ** Math.min(attempts - 1, 20), 300_000);
+}

@@ -1,0 +1,59 @@
+import fc from "fast-check";
+import { describe, expect, test } from "vitest";
+import { billableQuantities, type MeterCatalog, matchesModel } from "../../../src/domain/meter.ts";
+import { usageRecord } from "../../support/records.ts";
+import { seeded } from "../../support/seed.ts";
+
+describe("matchesModel", () => {
+  test.each([
+    ["*", "", true],
+    ["*", "openai/gpt-5", true],
+    ["openai/*", "openai/gpt-5", true],
+    ["openai/*", "azure/openai/gpt-5", false],
+    ["*-mini", "openai/gpt-5-mini", true],
+    ["*-mini", "openai/gpt-5-mini-2", false],
+    ["a*b*c", "aXbYc", true],
+    ["a*b*c", "abc", true],
+    ["a*b*c", "acb", false],
+    ["ab*ba", "aba", false],
+    ["gpt-5", "gpt-5", true],
+    ["gpt.5", "gpt-5", false],
+    ["", "", true],
+    ["", "x", false],
+  ])("%j matches %j: %s", (pattern, model, expected) => {
+    expect(matchesModel(pattern, model)).toBe(expected);
+  });
+
+  test("agrees with a regular expression", () => {
+    const text = fc.string({ unit: fc.constantFrom("a", "b", "."), maxLength: 6 });
+    const pattern = fc.string({ unit: fc.constantFrom("a", "b", ".", "*"), maxLength: 6 });
+    fc.assert(
+      fc.property(pattern, text, (p, t) => {
+        const regExp = new RegExp(`^${p.replaceAll(".", "\\.").replaceAll("*", ".*")}$`, "s");
+        expect(matchesModel(p, t)).toBe(regExp.test(t));
+      }),
+      seeded(2000),
+    );
+  });
+});
+
+test("a measurement feeds every rule that matches, weighted; zeros and unmatched models feed none", () => {
+  const catalog: MeterCatalog = {
+    meters: new Map(),
+    rollupLabels: [],
+    billing: [
+      { meter: "input_tokens", modelPattern: "*", eventName: "all", weight: 1n },
+      { meter: "output_tokens", modelPattern: "*", eventName: "all", weight: 4n },
+      { meter: "input_tokens", modelPattern: "openai/*", eventName: "openai_input", weight: 1n },
+      { meter: "input_tokens", modelPattern: "google/*", eventName: "google_input", weight: 1n },
+      { meter: "cached_input_tokens", modelPattern: "*", eventName: "cached", weight: 1n },
+      { meter: "requests", modelPattern: "*", eventName: "calls", weight: 1n },
+    ],
+  };
+  const measurements = { input_tokens: 10n, output_tokens: 3n, cached_input_tokens: 0n };
+  expect(billableQuantities(usageRecord({ measurements }), catalog)).toEqual([
+    { eventName: "all", quantity: 22n },
+    { eventName: "calls", quantity: 1n },
+    { eventName: "openai_input", quantity: 10n },
+  ]);
+});
