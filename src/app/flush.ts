@@ -1,0 +1,188 @@
+// The flush: the leader's work. It brings what windows hold to the sink, each quantity once.
+//
+// 1. freeze: windows become reports, in one transaction: identifier, value and timestamp are fixed from here on;
+// 2. mark:   reports that are about to be sent are marked so, with the time of the first attempt;
+// 3. send:   each goes to the sink under its identifier, which is also the idempotency key;
+// 4. settle: what the sink said is recorded.
+//
+// A crash, or the loss of the lease, after
+// 1 leaves planned reports: the next leader sends them. The windows count them as reported, so nobody plans them again.
+// 2 leaves reports "sending" that were perhaps not sent: the next leader takes them for unknown and sends them again.
+// 3 leaves reports "sending" that the sink has: the next leader sends them again, under the same identifier, and hears "duplicate".
+// 4 leaves nothing.
+// Unknown reports are sent again only while the sink surely knows the identifier (RESEND_HORIZON_MS); after that they are held.
+import { HELD_OUTCOME_UNKNOWN, planReports } from "../domain/report.ts";
+import type { Tenure } from "./hold-lease.ts";
+import type { Clock } from "./ports/clock.ts";
+import type { Logger } from "./ports/logger.ts";
+import {
+  type Backlog,
+  type FlushRequests,
+  type FlushScope,
+  type MeterSink,
+  type PlanCursor,
+  type Reports,
+  StaleLeaseError,
+} from "./ports/reports.ts";
+import { SendRate } from "./send-rate.ts";
+import { type RoundCounts, type RoundLimits, type RoundResult, sendRound } from "./send-round.ts";
+
+/** Rates and bounds of the flush. */
+export interface FlushSettings {
+  /** Between passes over closed windows. */
+  readonly intervalMs: number;
+  /** Between looks for requests and due reports, while there is nothing to send. */
+  readonly pollMs: number;
+  /** Most windows frozen in one transaction. */
+  readonly planBatch: number;
+  /** Most reports marked, sent and settled together: what a crash makes the next leader send again. */
+  readonly sendBatch: number;
+  /** Stripe takes 1,000 a second in live mode. */
+  readonly sendsPerSecondMax: number;
+  readonly round: RoundLimits;
+}
+
+export const FLUSH_SETTINGS: FlushSettings = {
+  intervalMs: 60_000,
+  pollMs: 1_000,
+  planBatch: 500,
+  sendBatch: 200,
+  sendsPerSecondMax: 1_000,
+  round: { concurrency: 16, limitMs: 30_000 },
+};
+
+/** Told what the flush does, for metrics. Must not throw. */
+export interface FlushObserver {
+  planned(reports: number): void;
+  sent(counts: RoundCounts): void;
+  /** Reports held, by reason: refused by the sink, or of unknown outcome past the horizon. */
+  held(reason: string, reports: number): void;
+  /** After each pass over closed windows. */
+  backlog(backlog: Backlog): void;
+}
+
+export interface FlushOptions {
+  readonly reports: Reports;
+  readonly requests: FlushRequests;
+  readonly sink: MeterSink;
+  /** Part of every identifier. */
+  readonly deploymentId: string;
+  readonly settings: FlushSettings;
+  readonly clock: Clock;
+  readonly logger: Logger;
+  readonly observer: FlushObserver;
+}
+
+/** The leader's work; one object may serve one tenure after another. */
+export class Flush {
+  readonly #options: FlushOptions;
+  readonly #rate: SendRate;
+
+  constructor(options: FlushOptions) {
+    this.#options = options;
+    this.#rate = new SendRate(options.settings.sendsPerSecondMax, options.clock);
+  }
+
+  /** Plans and sends until the tenure ends. Rejects when Postgres fails; the next tenure goes on from what is stored. */
+  async run(tenure: Tenure): Promise<void> {
+    try {
+      await this.#run(tenure);
+    } catch (cause) {
+      // The lease was lost, and the fence did its work: no fault.
+      if (!(cause instanceof StaleLeaseError)) throw cause;
+      this.#options.logger.warn({ err: cause }, "another leader was appointed");
+    }
+  }
+
+  async #run(tenure: Tenure): Promise<void> {
+    const { requests, settings, clock, reports, observer } = this.#options;
+    let passDueMs = clock.monotonicMs();
+    while (tenure.mayBegin()) {
+      await this.#planRequested(tenure);
+      if (clock.monotonicMs() >= passDueMs) {
+        passDueMs = clock.monotonicMs() + settings.intervalMs;
+        await this.#pass(tenure, { customerId: undefined, includeOpen: false });
+        observer.backlog(await reports.backlog());
+      }
+      const goOn = await this.#round(tenure);
+      await requests.complete(tenure.grant);
+      if (!goOn) await clock.sleep(settings.pollMs, tenure.stopping);
+    }
+  }
+
+  /** Covers open requests: one pass for all when any is for all, else one a customer. */
+  async #planRequested(tenure: Tenure): Promise<void> {
+    const { requests } = this.#options;
+    const open = await requests.unplanned();
+    if (open.length === 0) return;
+    const customers = new Set(open.map((request) => request.customerId));
+    const scopes = customers.has(undefined) ? [undefined] : customers;
+    for (const customerId of scopes) {
+      if (!(await this.#pass(tenure, { customerId, includeOpen: true }))) return;
+    }
+    const ids = open.map((request) => request.requestId);
+    await requests.planned(tenure.grant, ids);
+  }
+
+  /** 1. Freezes the scope, batch by batch; false when the tenure ended before the end. */
+  async #pass(tenure: Tenure, scope: FlushScope): Promise<boolean> {
+    const { reports, deploymentId, settings, logger, observer } = this.#options;
+    let after: PlanCursor | undefined;
+    let planned = 0;
+    do {
+      if (!tenure.mayBegin()) return false;
+      const decide = (windows: Parameters<typeof planReports>[0]) => planReports(windows, deploymentId);
+      const step = await reports.plan(tenure.grant, scope, after, settings.planBatch, decide);
+      planned += step.planned;
+      after = step.next;
+    } while (after !== undefined);
+    if (planned > 0) logger.info({ reports: planned, customerId: scope.customerId }, "froze reports");
+    observer.planned(planned);
+    return true;
+  }
+
+  /** Steps 2 to 4 for one batch; whether to go on at once with the next. */
+  async #round(tenure: Tenure): Promise<boolean> {
+    const { reports, sink, settings, clock, observer, logger } = this.#options;
+    if (!tenure.mayBegin()) return false;
+    const { claimed, held } = await reports.claim(tenure.grant, settings.sendBatch); // 2
+    if (held.length > 0) {
+      observer.held(HELD_OUTCOME_UNKNOWN, held.length);
+      logger.error({ reports: held.length, first: held[0] }, "held reports whose outcome stayed unknown for 23 h");
+    }
+    if (claimed.length === 0) return held.length > 0;
+    const turn = (signal: AbortSignal) => this.#rate.turn(signal);
+    const result = await sendRound(claimed, sink, tenure, turn, settings.round, clock); // 3
+    await reports.settle(tenure.grant, result.settled); // 4
+    this.#tell(result);
+    const { counts } = result;
+    const calm = counts.throttled === 0 && counts.unknown <= counts.accepted + counts.duplicate + counts.refused;
+    if (calm) this.#rate.speedUp();
+    else this.#rate.slowDown();
+    return calm;
+  }
+
+  #tell({ counts, settled }: RoundResult): void {
+    const { observer, logger } = this.#options;
+    observer.sent(counts);
+    logger.debug(counts, "sent reports");
+    if (counts.duplicate > 0) logger.info({ reports: counts.duplicate }, "the sink had reports already");
+    const troubled = settled.find(
+      ({ settlement }) => settlement.reason === "throttled" || settlement.reason === "unknown",
+    );
+    if (troubled !== undefined) {
+      const { settlement, report } = troubled;
+      const fields = { ...counts, ratePerSecond: this.#rate.ratePerSecond, identifier: report.identifier };
+      logger.warn(
+        { ...fields, reason: settlement.reason, message: settlement.message },
+        "some reports are to be sent again",
+      );
+    }
+    const held = settled.filter(({ settlement }) => settlement.state === "held");
+    for (const [reason, reports] of Map.groupBy(held, ({ settlement }) => settlement.reason)) {
+      observer.held(reason, reports.length);
+      const fields = { reason, reports: reports.length, identifier: reports[0]?.report.identifier };
+      logger.error({ ...fields, message: reports[0]?.settlement.message }, "the sink refused reports; they are held");
+    }
+  }
+}
