@@ -1,0 +1,58 @@
+// The lease: one row, all on the database's clock. Its epoch is the fence of everything that the holder writes (fence).
+import { type Lease, type LeaseGrant, StaleLeaseError } from "../app/ports/reports.ts";
+import { inTransaction, type Pool, type PoolClient } from "./pool.ts";
+import { sqlFile } from "./sql-file.ts";
+
+const INSERT = sqlFile("lease-insert");
+const ACQUIRE = sqlFile("lease-acquire");
+const RENEW = sqlFile("lease-renew");
+const RELEASE = sqlFile("lease-release");
+const FENCE = sqlFile("lease-fence");
+
+/**
+ * A fenced transaction of a leader that was paused in its middle would keep its successor from being appointed. The server ends it after
+ * this time, which with the lease's own 6 s stays within the 10 s that a takeover may last.
+ */
+const BEGIN_FENCED = "BEGIN; SET LOCAL idle_in_transaction_session_timeout = '3s'";
+
+/** The lease named `name`. Each call is one round trip (the first acquire two) and rejects when Postgres is away. */
+export function postgresLease(pool: Pool, name: string): Lease {
+  let rowExists = false;
+  const grantOf = (rows: readonly { epoch: string }[], ttlMs: number): LeaseGrant | undefined => {
+    const row = rows[0];
+    return row && { epoch: BigInt(row.epoch), ttlMs };
+  };
+  return {
+    async acquire(holder, ttlMs) {
+      if (!rowExists) await pool.query(INSERT, [name]);
+      rowExists = true;
+      const result = await pool.query<{ epoch: string }>(ACQUIRE, [name, holder, ttlMs]);
+      return grantOf(result.rows, ttlMs);
+    },
+    async renew({ epoch, ttlMs }) {
+      const result = await pool.query<{ epoch: string }>(RENEW, [name, epoch, ttlMs]);
+      return grantOf(result.rows, ttlMs);
+    },
+    async release({ epoch }) {
+      await pool.query(RELEASE, [name, epoch]);
+    },
+  };
+}
+
+/**
+ * Runs `work` in a transaction that commits only while `grant` is the last one given out for lease `name`; else rejects with
+ * StaleLeaseError before `work` runs. `work` must not wait for anything but its own queries.
+ */
+export async function inFencedTransaction<T>(
+  pool: Pool,
+  name: string,
+  grant: LeaseGrant,
+  work: (client: PoolClient) => Promise<T>,
+): Promise<T> {
+  const fenced = async (client: PoolClient) => {
+    const fence = await client.query(FENCE, [name, grant.epoch]);
+    if (fence.rowCount !== 1) throw new StaleLeaseError(`epoch ${grant.epoch} of lease "${name}" is not the last one`);
+    return work(client);
+  };
+  return inTransaction(pool, fenced, BEGIN_FENCED);
+}

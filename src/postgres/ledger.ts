@@ -1,0 +1,302 @@
+// The one apply: duplicate check, raw records, rollups, pending and the shard's cursor in one transaction. Called by the drain, and
+// directly by Postgres intake.
+import type { ApplyOutcome, ApplyResult, CursorMove, Ledger, ShardState } from "../app/ports/ledger.ts";
+import type { MeterCatalog } from "../domain/meter.ts";
+import { type RollupDelta, sumBatch } from "../domain/rollup.ts";
+import { shardOf } from "../domain/shard.ts";
+import type { UsageRecord } from "../domain/usage-record.ts";
+import { dayOf, ensureDays } from "./partitions.ts";
+import { inTransaction, type Pool, type PoolClient } from "./pool.ts";
+import { sqlFile } from "./sql-file.ts";
+
+const MOVE_CURSOR = { name: "ledger-move-cursor", text: sqlFile("ledger-move-cursor") };
+const LOCK_SHARDS = { name: "ledger-lock-shards", text: sqlFile("ledger-lock-shards") };
+const CLAIM_KEYS = { name: "ledger-claim-keys", text: sqlFile("ledger-claim-keys") };
+const BOUNDARIES = { name: "ledger-boundaries", text: sqlFile("ledger-boundaries") };
+const WRITE = { name: "ledger-write", text: sqlFile("ledger-write") };
+const ADOPT_EPOCH = sqlFile("ledger-adopt-epoch");
+const LOST_TAIL = sqlFile("ledger-lost-tail");
+const RAISE_WATERMARKS = sqlFile("ledger-raise-watermarks");
+const SHARDS = sqlFile("ledger-shards");
+
+/** SQLSTATEs that the apply knows how to mend. */
+const NUMERIC_OUT_OF_RANGE = "22003";
+const CHECK_VIOLATION = "23514";
+/** Classes of errors that lie in what a record holds: data exceptions and violated constraints. */
+const RECORDS_FAULT = /^2[23]/;
+
+export function postgresLedger(pool: Pool, catalog: MeterCatalog, shardCount: number): Ledger {
+  return {
+    apply: (records, move) => applyMending(pool, catalog, shardCount, records, move),
+    async shards() {
+      const result = await pool.query<{ shard: number; epoch: string; cursor: string; watermark: Date | null }>(SHARDS);
+      return result.rows.map(({ shard, epoch, cursor, watermark }) => {
+        return { shard, epoch, cursor, watermarkMs: watermark?.getTime() };
+      });
+    },
+    async adoptEpoch(shard, fromEpoch, toEpoch, nowMs) {
+      const result = await pool.query(ADOPT_EPOCH, [shard, fromEpoch, toEpoch, new Date(nowMs)]);
+      return result.rowCount === 1;
+    },
+    async reportLostTail(state: ShardState, nowMs) {
+      await pool.query(LOST_TAIL, [state.shard, state.epoch, state.cursor, new Date(nowMs)]);
+    },
+    async raiseWatermarks(seen) {
+      await pool.query(RAISE_WATERMARKS, [JSON.stringify(seen)]);
+    },
+  };
+}
+
+/** Applies; where that fails for a reason that can be mended, mends it and applies again, so that no record can block its shard. */
+async function applyMending(
+  pool: Pool,
+  catalog: MeterCatalog,
+  shardCount: number,
+  records: readonly UsageRecord[],
+  move: CursorMove | undefined,
+): Promise<ApplyResult> {
+  const apply = (mode: "together" | "one_by_one") => applyOnce(pool, catalog, shardCount, records, move, mode);
+  try {
+    return await apply("together");
+  } catch (cause) {
+    if (!isRecordsFault(cause)) throw cause;
+    if (sqlStateOf(cause) !== CHECK_VIOLATION) return apply("one_by_one");
+  }
+  // No partition for an event day: maintenance is late, or the record waited long in the buffer.
+  const days = records.map((r) => dayOf(r.eventTimeMs));
+  await ensureDays(pool, days);
+  try {
+    return await apply("together");
+  } catch (cause) {
+    if (!isRecordsFault(cause)) throw cause;
+    // So that only the record at fault is refused. Rows are locked out of order then; a deadlock is one more try.
+    return apply("one_by_one");
+  }
+}
+
+/**
+ * The transaction. Nothing is visible before its commit, so a crash at any number leaves the ledger as it was.
+ *
+ * 1. lock the shard(s), for a drain by moving the cursor: a second drainer waits here and then finds it moved;
+ * 2. claim the keys: what was there before is a duplicate or a reused key;
+ * 3. write raw records, sums and refusals;
+ * 4. commit. A crash right after: the drain finds the cursor moved; a caller of Postgres intake retries and gets DUPLICATE.
+ */
+async function applyOnce(
+  pool: Pool,
+  catalog: MeterCatalog,
+  shardCount: number,
+  records: readonly UsageRecord[],
+  move: CursorMove | undefined,
+  mode: "together" | "one_by_one",
+): Promise<ApplyResult> {
+  return inTransaction(pool, async (client) => {
+    if (!(await lockShards(client, shardCount, records, move))) return { kind: "cursor_moved" }; // 1
+    if (records.length === 0) return { kind: "applied", outcomes: [] };
+    // What a drain brings was acknowledged before; what comes without one is told to its caller, who need not find it in a list.
+    const listRefused = move !== undefined;
+    if (mode === "together") {
+      return { kind: "applied", outcomes: await applyLocked(client, catalog, records, listRefused) };
+    }
+    const outcomes: ApplyOutcome[] = [];
+    for (const record of records) outcomes.push(await applyAlone(client, catalog, record, listRefused));
+    return { kind: "applied", outcomes };
+  }); // 4
+}
+
+async function lockShards(
+  client: PoolClient,
+  shardCount: number,
+  records: readonly UsageRecord[],
+  move: CursorMove | undefined,
+): Promise<boolean> {
+  if (move !== undefined) {
+    const { shard, epoch, fromEntryId, toEntryId, watermarkMs } = move;
+    const moved = await client.query(MOVE_CURSOR, [shard, epoch, fromEntryId, toEntryId, new Date(watermarkMs)]);
+    return moved.rowCount === 1;
+  }
+  const shards = [...new Set(records.map((r) => shardOf(r.customerId, shardCount)))];
+  await client.query(LOCK_SHARDS, [shards]);
+  return true;
+}
+
+/** Steps 2 and 3. */
+async function applyLocked(
+  client: PoolClient,
+  catalog: MeterCatalog,
+  records: readonly UsageRecord[],
+  listRefused: boolean,
+): Promise<ApplyOutcome[]> {
+  const distinct = new Map<string, UsageRecord>();
+  for (const record of records) {
+    const key = identityOf(record);
+    if (!distinct.has(key)) distinct.set(key, record);
+  }
+  const holders = await claimKeys(client, [...distinct.values()]); // 2
+  const outcomes = records.map((record): ApplyOutcome => {
+    const key = identityOf(record);
+    const holder = holders.get(key);
+    if (holder !== undefined) return holder === record.fingerprint ? "duplicate" : "key_reused";
+    holders.set(key, record.fingerprint);
+    return "applied";
+  });
+  const fresh = records.filter((_, i) => outcomes[i] === "applied");
+  const refused = listRefused ? records.filter((_, i) => outcomes[i] === "key_reused") : [];
+  if (fresh.length > 0 || refused.length > 0) await write(client, catalog, fresh, refused, "key_reused"); // 3
+  return outcomes;
+}
+
+/** Applies one record inside the transaction; one that cannot be stored is undone and refused alone. */
+async function applyAlone(
+  client: PoolClient,
+  catalog: MeterCatalog,
+  record: UsageRecord,
+  listRefused: boolean,
+): Promise<ApplyOutcome> {
+  await client.query("SAVEPOINT one_record");
+  try {
+    const [outcome] = await applyLocked(client, catalog, [record], listRefused);
+    await client.query("RELEASE SAVEPOINT one_record");
+    return outcome ?? "applied";
+  } catch (cause) {
+    if (!isRecordsFault(cause)) throw cause;
+    await client.query("ROLLBACK TO SAVEPOINT one_record");
+    const outcome = sqlStateOf(cause) === NUMERIC_OUT_OF_RANGE ? "overflow" : "unstorable";
+    if (listRefused) await write(client, catalog, [], [record], outcome);
+    return outcome;
+  }
+}
+
+/** Claims keys; returns the fingerprints of those that somebody claimed before, by identity. */
+async function claimKeys(client: PoolClient, records: readonly UsageRecord[]): Promise<Map<string, string>> {
+  const result = await client.query<{ customerId: string; idempotencyKey: string; fingerprint: string }>(
+    CLAIM_KEYS,
+    columnsOf(
+      records,
+      (r) => r.customerId,
+      (r) => r.idempotencyKey,
+      (r) => dayOf(r.eventTimeMs),
+      (r) => r.fingerprint,
+    ),
+  );
+  return new Map(result.rows.map((row) => [identityOf(row), row.fingerprint]));
+}
+
+async function write(
+  client: PoolClient,
+  catalog: MeterCatalog,
+  fresh: readonly UsageRecord[],
+  refused: readonly UsageRecord[],
+  reason: "key_reused" | "overflow" | "unstorable",
+): Promise<void> {
+  const boundaries = await readBoundaries(client, [...new Set(fresh.map((r) => r.customerId))]);
+  const sums = sumBatch(fresh, catalog, (customerId) => boundaries.get(customerId) ?? []);
+  await client.query(WRITE, [
+    ...rawColumns(fresh),
+    ...columnsOf(
+      sums.series,
+      (s) => s.customerId,
+      (s) => s.seriesId,
+      (s) => s.apiKeyId,
+      (s) => s.model,
+      (s) => s.meter,
+      (s) => Object.fromEntries(s.labels),
+    ),
+    ...rollupColumns(sums.quarterHours),
+    ...rollupColumns(sums.days),
+    ...columnsOf(
+      sums.pending,
+      (p) => p.customerId,
+      (p) => p.windowStartMs,
+      (p) => p.eventName,
+      (p) => p.windowEndMs,
+      (p) => p.quantity.toString(),
+    ),
+    ...columnsOf(
+      refused,
+      (r) => r.customerId,
+      (r) => r.idempotencyKey,
+      () => reason,
+      toRefusedRecord,
+    ),
+  ]);
+}
+
+async function readBoundaries(
+  client: PoolClient,
+  customerIds: readonly string[],
+): Promise<ReadonlyMap<string, readonly number[]>> {
+  const boundaries = new Map<string, number[]>();
+  if (customerIds.length === 0) return boundaries;
+  const result = await client.query<{ customer_id: string; boundary: Date }>(BOUNDARIES, [customerIds]);
+  for (const row of result.rows) {
+    const known = boundaries.get(row.customer_id);
+    if (known) known.push(row.boundary.getTime());
+    else boundaries.set(row.customer_id, [row.boundary.getTime()]);
+  }
+  return boundaries;
+}
+
+function rawColumns(records: readonly UsageRecord[]): string[] {
+  return columnsOf(
+    records,
+    (r) => r.customerId,
+    (r) => r.idempotencyKey,
+    (r) => dayOf(r.eventTimeMs),
+    (r) => r.eventTimeMs,
+    (r) => r.apiKeyId,
+    (r) => r.model,
+    quantitiesOf,
+    (r) => Object.fromEntries(r.labels),
+  );
+}
+
+function rollupColumns(deltas: readonly RollupDelta[]): string[] {
+  return columnsOf(
+    deltas,
+    (d) => d.customerId,
+    (d) => d.windowStartMs,
+    (d) => d.seriesId,
+    (d) => d.quantity.toString(),
+    (d) => d.recordCount.toString(),
+  );
+}
+
+function toRefusedRecord(record: UsageRecord): object {
+  const { customerId, idempotencyKey, eventTimeMs, apiKeyId, model } = record;
+  const labels = Object.fromEntries(record.labels);
+  const eventDay = dayOf(eventTimeMs);
+  return {
+    customerId,
+    idempotencyKey,
+    eventDay,
+    eventTimeMs,
+    apiKeyId,
+    model,
+    measurements: quantitiesOf(record),
+    labels,
+  };
+}
+
+/** At most 10^12 each: exact as JSON numbers. */
+function quantitiesOf(record: UsageRecord): object {
+  return Object.fromEntries(record.measurements.map((m) => [m.meter, Number(m.quantity)]));
+}
+
+/** A JSON array for each column. */
+function columnsOf<Row>(rows: readonly Row[], ...readers: readonly ((row: Row) => unknown)[]): string[] {
+  return readers.map((read) => JSON.stringify(rows.map(read)));
+}
+
+/** Injective over (customer, key). */
+function identityOf({ customerId, idempotencyKey }: Pick<UsageRecord, "customerId" | "idempotencyKey">): string {
+  return `${customerId.length}:${customerId}${idempotencyKey}`;
+}
+
+function isRecordsFault(cause: unknown): boolean {
+  return RECORDS_FAULT.test(sqlStateOf(cause) ?? "");
+}
+
+function sqlStateOf(cause: unknown): string | undefined {
+  return cause instanceof Error && "code" in cause && typeof cause.code === "string" ? cause.code : undefined;
+}

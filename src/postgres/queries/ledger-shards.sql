@@ -1,0 +1,2 @@
+-- All shards.
+SELECT shard, epoch, cursor, watermark FROM shard ORDER BY shard;

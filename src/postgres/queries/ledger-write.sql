@@ -1,0 +1,55 @@
+-- Writes one batch: raw records, series, both rollups, pending windows, refused records. Rows come sorted by key; every upsert goes by
+-- primary key. Each list comes as its columns, JSON arrays of equal length: a third of the time of json_to_recordset.
+--   $1..$8    raw records: customer, idempotency key, event day, event time in ms, API key, model, measurements, labels
+--   $9..$14   series: customer, series id, API key, model, meter, labels
+--   $15..$19  quarter-hour deltas: customer, window start in ms, series id, quantity, record count
+--   $20..$24  day deltas: the same
+--   $25..$29  pending deltas: customer, window start in ms, event name, window end in ms, quantity
+--   $30..$33  refused records: customer, idempotency key, reason, record
+WITH raw AS (
+  INSERT INTO usage_record (customer_id, idempotency_key, event_day, event_time, api_key_id, model, measurements, labels)
+  SELECT customer_id, key, day::date, to_timestamp(time_ms::float8 / 1000), api_key_id, model, measurements::jsonb, labels::jsonb
+  FROM ROWS FROM (
+    json_array_elements_text($1), json_array_elements_text($2), json_array_elements_text($3), json_array_elements_text($4),
+    json_array_elements_text($5), json_array_elements_text($6), json_array_elements_text($7), json_array_elements_text($8)
+  ) AS r(customer_id, key, day, time_ms, api_key_id, model, measurements, labels)
+), new_series AS (
+  INSERT INTO series (customer_id, series_id, api_key_id, model, meter, labels)
+  SELECT customer_id, series_id::uuid, api_key_id, model, meter, labels::jsonb
+  FROM ROWS FROM (
+    json_array_elements_text($9), json_array_elements_text($10), json_array_elements_text($11), json_array_elements_text($12),
+    json_array_elements_text($13), json_array_elements_text($14)
+  ) AS r(customer_id, series_id, api_key_id, model, meter, labels)
+  ON CONFLICT DO NOTHING
+), quarter_hours AS (
+  INSERT INTO rollup_quarter_hour AS t (customer_id, window_start, series_id, quantity, record_count)
+  SELECT customer_id, to_timestamp(start_ms::float8 / 1000), series_id::uuid, quantity::bigint, record_count::bigint
+  FROM ROWS FROM (
+    json_array_elements_text($15), json_array_elements_text($16), json_array_elements_text($17), json_array_elements_text($18),
+    json_array_elements_text($19)
+  ) AS r(customer_id, start_ms, series_id, quantity, record_count)
+  ON CONFLICT (customer_id, window_start, series_id) DO UPDATE
+  SET quantity = t.quantity + excluded.quantity, record_count = t.record_count + excluded.record_count
+), days AS (
+  INSERT INTO rollup_day AS t (customer_id, window_start, series_id, quantity, record_count)
+  SELECT customer_id, to_timestamp(start_ms::float8 / 1000), series_id::uuid, quantity::bigint, record_count::bigint
+  FROM ROWS FROM (
+    json_array_elements_text($20), json_array_elements_text($21), json_array_elements_text($22), json_array_elements_text($23),
+    json_array_elements_text($24)
+  ) AS r(customer_id, start_ms, series_id, quantity, record_count)
+  ON CONFLICT (customer_id, window_start, series_id) DO UPDATE
+  SET quantity = t.quantity + excluded.quantity, record_count = t.record_count + excluded.record_count
+), pending AS (
+  INSERT INTO pending_window AS t (customer_id, window_start, event_name, window_end, total)
+  SELECT customer_id, to_timestamp(start_ms::float8 / 1000), event_name, to_timestamp(end_ms::float8 / 1000), quantity::bigint
+  FROM ROWS FROM (
+    json_array_elements_text($25), json_array_elements_text($26), json_array_elements_text($27), json_array_elements_text($28),
+    json_array_elements_text($29)
+  ) AS r(customer_id, start_ms, event_name, end_ms, quantity)
+  ON CONFLICT (customer_id, window_start, event_name) DO UPDATE SET total = t.total + excluded.total
+)
+INSERT INTO refused_record (customer_id, idempotency_key, reason, record)
+SELECT customer_id, key, reason, record::jsonb
+FROM ROWS FROM (
+  json_array_elements_text($30), json_array_elements_text($31), json_array_elements_text($32), json_array_elements_text($33)
+) AS r(customer_id, key, reason, record);

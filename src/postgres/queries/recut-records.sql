@@ -1,0 +1,10 @@
+-- One page of a customer's raw records of an interval within one event day, by idempotency key.
+-- $1 text: customer; $2 date: event day; $3 timestamptz: start, inclusive; $4 timestamptz: end, exclusive; $5 text: key to go on after;
+-- $6 integer: page size. Walks the customer's range of the partition's primary key.
+SELECT idempotency_key, event_time, api_key_id, model, labels,
+  ARRAY(SELECT key FROM jsonb_each_text(measurements) ORDER BY key) AS meters,
+  ARRAY(SELECT value FROM jsonb_each_text(measurements) ORDER BY key) AS quantities
+FROM usage_record
+WHERE customer_id = $1 AND event_day = $2 AND event_time >= $3 AND event_time < $4 AND idempotency_key > $5
+ORDER BY idempotency_key
+LIMIT $6;

@@ -1,0 +1,38 @@
+-- One JSON object; see status.ts.
+WITH closed AS (
+  SELECT min(coalesce(watermark, 'epoch')) AS watermark FROM shard, deployment WHERE deployment.intake = 'redis'
+)
+SELECT json_build_object(
+  'now', now(),
+  'intake', (SELECT intake FROM deployment),
+  'shards', (SELECT count(*) FROM shard),
+  'leader', (
+    SELECT json_build_object('holder', holder, 'epoch', epoch,
+      'expiresInMs', (extract(epoch FROM expires_at - clock_timestamp()) * 1000)::bigint)
+    FROM lease WHERE name = 'flush' AND expires_at > clock_timestamp()),
+  'drainWorkers', (
+    SELECT coalesce(json_agg(worker_id ORDER BY worker_id), '[]') FROM worker WHERE heartbeat_at > now() - interval '6 seconds'),
+  'watermark', (SELECT watermark FROM closed),
+  'watermarkLagMs', (SELECT (extract(epoch FROM now() - watermark) * 1000)::bigint FROM closed),
+  'pending', (
+    SELECT json_build_object('windows', count(*), 'oldestWindowStart', min(p.window_start),
+      'unmappedCustomers', count(DISTINCT p.customer_id) FILTER (WHERE a.customer_id IS NULL AND p.customer_id NOT LIKE 'cus\_%'))
+    FROM pending_window p LEFT JOIN account a USING (customer_id) WHERE p.total <> p.reported),
+  'reports', (
+    SELECT json_object_agg(state, coalesce(reports, 0))
+    FROM unnest(ARRAY['planned', 'sending', 'unknown', 'accepted', 'held']) AS s(state)
+    LEFT JOIN (SELECT state, count(*) AS reports FROM report GROUP BY state) AS r USING (state)),
+  'held', (
+    SELECT coalesce(json_agg(h ORDER BY h.reports DESC), '[]')
+    FROM (SELECT reason, count(*) AS reports, min(identifier) AS example FROM report WHERE state = 'held' GROUP BY reason) AS h),
+  'gaps', (
+    SELECT coalesce(json_agg(json_build_object('shard', shard, 'lostFrom', lost_from, 'lostTo', lost_to, 'detectedAt', detected_at)
+      ORDER BY gap_id DESC), '[]')
+    FROM (SELECT * FROM gap ORDER BY gap_id DESC LIMIT 100) AS g),
+  'refusedRecords', (
+    SELECT coalesce(json_object_agg(reason, records), '{}')
+    FROM (SELECT reason, count(*) AS records FROM refused_record GROUP BY reason) AS r),
+  'stripeEvents', (
+    SELECT json_build_object('waiting', count(*) FILTER (WHERE state = 'received'), 'dead', count(*) FILTER (WHERE state = 'dead'))
+    FROM stripe_event WHERE state <> 'applied')
+) AS status;

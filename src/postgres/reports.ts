@@ -1,0 +1,144 @@
+// The outbox. Each write is one transaction behind the lease's fence, and works on a whole batch.
+import type { ClaimStep, PlanCursor, Reports, SettledReport } from "../app/ports/reports.ts";
+import { HELD_OUTCOME_UNKNOWN, maySend, type PendingWindow, type Report } from "../domain/report.ts";
+import { inFencedTransaction } from "./lease.ts";
+import type { Pool, PoolClient } from "./pool.ts";
+import { sqlFile } from "./sql-file.ts";
+
+const PLANNABLE = sqlFile("report-plannable");
+const INSERT = sqlFile("report-insert");
+const DUE = sqlFile("report-due");
+const MARK_SENDING = sqlFile("report-mark-sending");
+const HOLD = sqlFile("report-hold");
+const SETTLE = sqlFile("report-settle");
+const BACKLOG = sqlFile("report-backlog");
+
+/**
+ * Makes the planner take due reports from the index in their order. Its statistics lag behind a backlog that has just grown, and then it
+ * would rather sort all of it for every batch.
+ */
+const DUE_IN_INDEX_ORDER = "SET LOCAL enable_sort = off";
+
+/** Reports behind the lease named `leaseName`. Rejects when Postgres is away; whether a write was done is then unknown, and harmless. */
+export function postgresReports(pool: Pool, leaseName: string): Reports {
+  return {
+    plan(grant, scope, after, limit, decide) {
+      return inFencedTransaction(pool, leaseName, grant, async (client) => {
+        const found = await client.query<WindowRow>(PLANNABLE, [
+          scope.customerId ?? null,
+          scope.includeOpen,
+          ...(after
+            ? [new Date(after.windowEndMs), after.customerId, new Date(after.windowStartMs), after.eventName]
+            : [null, null, null, null]),
+          limit,
+        ]);
+        const windows = found.rows.map(toPendingWindow);
+        const reports = decide(windows);
+        if (reports.length > 0) await client.query(INSERT, [grant.epoch, toJson(reports)]);
+        return { planned: reports.length, next: windows.length < limit ? undefined : cursorAt(windows) };
+      });
+    },
+    claim(grant, limit) {
+      return inFencedTransaction(pool, leaseName, grant, (client) => claim(client, grant.epoch, limit));
+    },
+    async settle(grant, settled) {
+      if (settled.length === 0) return;
+      const rows = toJson(settled.map(toSettlementRow));
+      await inFencedTransaction(pool, leaseName, grant, (client) => client.query(SETTLE, [grant.epoch, rows]));
+    },
+    async backlog() {
+      const result = await pool.query<BacklogRow>(BACKLOG);
+      const row = result.rows[0];
+      if (row === undefined) throw new Error("the backlog query returned no row");
+      return {
+        openReports: Number(row.open_reports),
+        heldReports: Number(row.held_reports),
+        unmappedWindows: Number(row.unmapped_windows),
+        lagMs: Number(row.lag_ms),
+      };
+    },
+  };
+}
+
+/** The database's clock decides what is past the horizon: it also stamped the first attempts. */
+async function claim(client: PoolClient, epoch: bigint, limit: number): Promise<ClaimStep> {
+  await client.query(DUE_IN_INDEX_ORDER);
+  const due = await client.query<DueRow>(DUE, [epoch, limit]);
+  const mayBeSent = (row: DueRow) => maySend(row.first_attempt_at?.getTime(), row.now.getTime());
+  const sendable = due.rows.filter(mayBeSent);
+  const held = due.rows.filter((row) => !mayBeSent(row)).map((row) => row.identifier);
+  if (held.length > 0) await client.query(HOLD, [epoch, held, HELD_OUTCOME_UNKNOWN]);
+  if (sendable.length > 0) await client.query(MARK_SENDING, [epoch, sendable.map((row) => row.identifier)]);
+  const claimed = sendable.map((row) => ({ ...toReport(row), before: row.before, attempts: row.attempts + 1 }));
+  return { claimed, held };
+}
+
+interface WindowRow {
+  customer_id: string;
+  stripe_customer_id: string;
+  event_name: string;
+  window_start: Date;
+  window_end: Date;
+  total: string;
+  reported: string;
+  next_sequence: number;
+}
+
+interface DueRow {
+  identifier: string;
+  customer_id: string;
+  stripe_customer_id: string;
+  event_name: string;
+  window_start: Date;
+  sequence: number;
+  value: string;
+  event_timestamp: Date;
+  attempts: number;
+  before: "planned" | "unknown";
+  first_attempt_at: Date | null;
+  now: Date;
+}
+
+type BacklogRow = Record<"open_reports" | "held_reports" | "unmapped_windows" | "lag_ms", string>;
+
+function toPendingWindow(row: WindowRow): PendingWindow {
+  return {
+    customerId: row.customer_id,
+    stripeCustomerId: row.stripe_customer_id,
+    eventName: row.event_name,
+    windowStartMs: row.window_start.getTime(),
+    windowEndMs: row.window_end.getTime(),
+    total: BigInt(row.total),
+    reported: BigInt(row.reported),
+    nextSequence: row.next_sequence,
+  };
+}
+
+function cursorAt(windows: readonly PendingWindow[]): PlanCursor | undefined {
+  const last = windows.at(-1);
+  if (last === undefined) return undefined;
+  const { windowEndMs, customerId, windowStartMs, eventName } = last;
+  return { windowEndMs, customerId, windowStartMs, eventName };
+}
+
+function toReport(row: DueRow): Report {
+  return {
+    identifier: row.identifier,
+    customerId: row.customer_id,
+    stripeCustomerId: row.stripe_customer_id,
+    eventName: row.event_name,
+    windowStartMs: row.window_start.getTime(),
+    sequence: row.sequence,
+    value: BigInt(row.value),
+    timestampMs: row.event_timestamp.getTime(),
+  };
+}
+
+function toSettlementRow({ report, settlement }: SettledReport): object {
+  return { identifier: report.identifier, ...settlement };
+}
+
+/** JSON with bigints as decimal strings, which Postgres reads into int8 exactly. */
+function toJson(rows: readonly object[]): string {
+  return JSON.stringify(rows, (_, value: unknown) => (typeof value === "bigint" ? value.toString() : value));
+}

@@ -1,0 +1,41 @@
+// What an operator wants to know first: who leads, how far things have come, what is late, held or lost.
+import type { Pool } from "./pool.ts";
+import { sqlFile } from "./sql-file.ts";
+
+const STATUS = sqlFile("status");
+
+/** As of one instant of the database's clock; times are ISO 8601, counts are numbers. */
+export interface Status {
+  readonly now: string;
+  readonly intake: "redis" | "postgres" | null;
+  readonly shards: number;
+  /** Null when nobody leads. */
+  readonly leader: { readonly holder: string; readonly epoch: number; readonly expiresInMs: number } | null;
+  readonly drainWorkers: readonly string[];
+  /** The lowest of all shards; null with Postgres intake, where there is no lag. */
+  readonly watermark: string | null;
+  readonly watermarkLagMs: number | null;
+  readonly pending: {
+    readonly windows: number;
+    readonly oldestWindowStart: string | null;
+    readonly unmappedCustomers: number;
+  };
+  readonly reports: Readonly<Record<"planned" | "sending" | "unknown" | "accepted" | "held", number>>;
+  readonly held: readonly { readonly reason: string; readonly reports: number; readonly example: string }[];
+  readonly gaps: readonly {
+    readonly shard: number;
+    readonly lostFrom: string | null;
+    readonly lostTo: string;
+    readonly detectedAt: string;
+  }[];
+  readonly refusedRecords: Readonly<Record<string, number>>;
+  readonly stripeEvents: { readonly waiting: number; readonly dead: number };
+}
+
+/** One statement. Counts of accepted reports and pending windows scan their tables: for people, not for probes. */
+export async function readStatus(pool: Pool): Promise<Status> {
+  const result = await pool.query<{ status: Status }>(STATUS);
+  const status = result.rows[0]?.status;
+  if (status === undefined) throw new Error("the status query returned no row");
+  return status;
+}
