@@ -1,0 +1,28 @@
+// Every route of Stripe's that the simulator has, and its own journaled ones.
+import { customerRoutes } from "./billing/customers.ts";
+import { invoiceRoutes } from "./billing/invoices.ts";
+import { priceRoutes } from "./billing/prices.ts";
+import { productRoutes } from "./billing/products.ts";
+import { subscriptionRoutes } from "./billing/subscriptions.ts";
+import { accountControlRoutes } from "./control/account-controls.ts";
+import { Router } from "./http/router.ts";
+import { meterEventRoutes } from "./usage/meter-events.ts";
+import { meterRoutes } from "./usage/meters.ts";
+import { webhookEndpointRoutes } from "./webhooks/endpoints.ts";
+import { eventRoutes } from "./webhooks/snapshot-event.ts";
+
+/** The route table of the account. */
+export function accountRouter(): Router {
+  return new Router([
+    ...meterEventRoutes,
+    ...meterRoutes,
+    ...customerRoutes,
+    ...productRoutes,
+    ...priceRoutes,
+    ...subscriptionRoutes,
+    ...invoiceRoutes,
+    ...webhookEndpointRoutes,
+    ...eventRoutes,
+    ...accountControlRoutes,
+  ]);
+}

@@ -1,0 +1,150 @@
+/**
+ * A stateful stand-in for Stripe on one HTTP port, in memory, for tests and for running without a Stripe key. The official SDK
+ * talks to it: `new Stripe("sk_test_x", { host, port, protocol: "http" })`. It says SIMULATED wherever it shows numbers.
+ *
+ * It models, as Stripe is documented or was observed to behave:
+ * - v1 forms, keys (401), Request-Id, Stripe-Version; errors in Stripe's shape; idempotency keys (replay, 400 on other parameters, 409
+ *   while under way, nothing kept when parameters don't fit), lists with cursors.
+ * - Customers, products, per-unit prices, webhook endpoints, events.
+ * - Meters; meter events with every check that is known to be synchronous; identifiers unique for a rolling 24 h, after which an
+ *   equal event IS counted again; cancelling adjustments; event summaries. Sums are exact inside, JSON numbers outside.
+ * - Subscriptions with periods on their items, renewals, drafts that follow the meter until they finalize (1 h after their webhooks
+ *   are answered, 72 h if they aren't), payments that succeed or fail as told, cancellation.
+ * - Signed snapshot webhooks, retried for three days.
+ * - Faults (control/faults.ts), a clock that can be moved, and a control interface under `/_simulator/`.
+ *
+ * It does not model: v2 endpoints, thin events and asynchronous rejections; tiers, taxes, discounts, credits, prorations, price changes,
+ * manual invoices and invoice items, payment retries; search, `expand` (accepted, ignored), rate limits of its own; live mode.
+ * A metered-only subscription has no first invoice, unless it is backdated.
+ *
+ * Where Stripe's behaviour is not known, the reading is the one that is harder on a client.
+ *
+ * With a data file, every command that was carried out is in it before it is answered, and is carried out again at the next start: the
+ * account, its ids and its saved answers survive a SIGKILL. Faults and webhook attempts under way do not.
+ */
+
+import { randomUUID } from "node:crypto";
+import { createServer, type IncomingMessage, type RequestListener, type ServerResponse } from "node:http";
+import type { AddressInfo } from "node:net";
+import { handleControl } from "./control/control-routes.ts";
+import { type Fault, Faults } from "./control/faults.ts";
+import { reset, send } from "./http/exchange.ts";
+import { Gateway } from "./http/gateway.ts";
+import { StripeError } from "./http/stripe-error.ts";
+import { accountRouter } from "./routes.ts";
+import { type Listener, StripeSimulator } from "./simulator.ts";
+import { SimulatorClock, type TimeSource } from "./state/clock.ts";
+import { Engine, simulatedFailure } from "./state/engine.ts";
+import { seededRandom } from "./state/random.ts";
+import type { SettingsChange } from "./state/settings.ts";
+import type { ConfiguredEndpoint } from "./webhooks/endpoints.ts";
+
+export type { StripeSimulator } from "./simulator.ts";
+
+export interface StripeSimulatorOptions {
+  /** Default 0: any free port. */
+  readonly port?: number | undefined;
+  /** Default 127.0.0.1. */
+  readonly host?: string | undefined;
+  /** Secret keys accepted. Default: anything that begins with `sk_test_` or `rk_test_`. */
+  readonly apiKeys?: readonly string[] | undefined;
+  /** Milliseconds since the epoch. Default: the system's clock. The control interface can move time on from it. */
+  readonly clock?: TimeSource | undefined;
+  /** Makes ids and drawn faults repeatable. Default: a new one; a data file keeps its first. */
+  readonly seed?: string | undefined;
+  /** Endpoints that get events from the start, beside those created through the API. */
+  readonly webhookEndpoints?: readonly ConfiguredEndpoint[] | undefined;
+  /** The journal. Default: nothing survives a restart. One process at a time. */
+  readonly dataFile?: string | undefined;
+  /** What differs from DEFAULT_SETTINGS. */
+  readonly settings?: SettingsChange | undefined;
+  readonly faults?: readonly Fault[] | undefined;
+  /** How long a webhook receiver may take. Default 10 000. */
+  readonly webhookTimeoutMs?: number | undefined;
+  /** To the first retry of a webhook, by the simulator's time; doubled each time, an hour at most. Default 1 000. */
+  readonly webhookRetryMs?: number | undefined;
+  /** Hears of errors in the simulator itself, which are answered with 500. Default: they go to stderr. */
+  readonly onError?: ((error: unknown) => void) | undefined;
+}
+
+const KEEP_ALIVE_MS = 65_000;
+
+/** Starts a simulator. Rejects when the port is taken or the data file is no journal. */
+export async function startStripeSimulator(options: StripeSimulatorOptions = {}): Promise<StripeSimulator> {
+  const wallMs = options.clock ?? Date.now;
+  const seed = options.seed ?? randomUUID();
+  const onError = options.onError ?? ((error) => process.stderr.write(`stripe-simulator: ${String(error)}\n`));
+  const clock = new SimulatorClock(wallMs);
+  const router = accountRouter();
+  const engine = await Engine.open(router, clock, seed, options.dataFile);
+  const faults = new Faults(seededRandom(`${seed} faults`));
+  for (const fault of options.faults ?? []) faults.add(fault);
+  const random = seededRandom(`${seed} requests ${engine.nowMs()}`);
+  const gateway = new Gateway({ engine, router, faults, random, apiKeys: options.apiKeys });
+  const started = Promise.withResolvers<StripeSimulator>();
+  const listener = await listen(options.port ?? 0, options.host ?? "127.0.0.1", async (request, response) => {
+    await serve(await started.promise, gateway, request, response, onError);
+  });
+  const simulator = new StripeSimulator({
+    listener,
+    engine,
+    clock,
+    faults,
+    gateway,
+    random: seededRandom(`${seed} webhooks`),
+    wallMs,
+    webhookTimeoutMs: options.webhookTimeoutMs ?? 10_000,
+    webhookRetryMs: options.webhookRetryMs ?? 1_000,
+    onError,
+  });
+  await simulator.start(options.settings ?? {}, options.webhookEndpoints ?? []);
+  started.resolve(simulator);
+  return simulator;
+}
+
+async function serve(
+  simulator: StripeSimulator,
+  gateway: Gateway,
+  request: IncomingMessage,
+  response: ServerResponse,
+  onError: (error: unknown) => void,
+): Promise<void> {
+  const [path = "/", query = ""] = (request.url ?? "/").split("?", 2);
+  try {
+    if (path.startsWith("/_simulator")) await handleControl(simulator, request, response, path, query);
+    else await gateway.handle(request, response, path, query);
+    simulator.tick();
+  } catch (error) {
+    const canAnswer = !response.headersSent && !response.destroyed;
+    if (canAnswer && error instanceof StripeError) {
+      send(response, { status: error.status, headers: error.headers, body: error.body });
+    } else if (canAnswer && request.complete) {
+      onError(error);
+      send(response, simulatedFailure(500));
+    } else {
+      // The caller hung up in the middle of its request, or has half an answer: there is nobody to tell.
+      reset(response);
+    }
+  }
+}
+
+function listen(port: number, host: string, handle: RequestListener): Promise<Listener> {
+  const server = createServer(handle);
+  server.keepAliveTimeout = KEEP_ALIVE_MS;
+  return new Promise((resolve, reject) => {
+    server.once("error", reject);
+    server.listen(port, host, () => {
+      server.off("error", reject);
+      const { port: bound } = server.address() as AddressInfo;
+      resolve({
+        url: `http://${host.includes(":") ? `[${host}]` : host}:${bound}`,
+        port: bound,
+        close: () =>
+          new Promise((closed) => {
+            server.close(() => closed());
+            server.closeAllConnections();
+          }),
+      });
+    });
+  });
+}

@@ -1,0 +1,145 @@
+// The simulated Stripe account: all of its state, and nothing of HTTP. It is a function of the commands carried out and their
+// times alone, so that replaying the journal gives the same account, ids included.
+import type { Customer } from "../billing/customers.ts";
+import type { Invoice } from "../billing/invoice.ts";
+import type { Price } from "../billing/prices.ts";
+import type { Product } from "../billing/products.ts";
+import type { Subscription } from "../billing/subscription.ts";
+import type { Meter } from "../usage/meters.ts";
+import { UsageBook } from "../usage/usage-book.ts";
+import type { WebhookEndpoint } from "../webhooks/endpoints.ts";
+import { API_VERSION, type PendingDelivery, type SnapshotEvent } from "../webhooks/snapshot-event.ts";
+import type { ClockSetting } from "./clock.ts";
+import { Collection } from "./collection.ts";
+import { opaqueToken } from "./random.ts";
+import { Schedule } from "./schedule.ts";
+import { DEFAULT_SETTINGS, type Settings } from "./settings.ts";
+
+/** The API request that a change goes back to; nulls when time did it. */
+export interface RequestOrigin {
+  readonly id: string | null;
+  readonly idempotency_key: string | null;
+}
+
+export class Account {
+  readonly customers = new Collection<Customer>("customer");
+  readonly meters = new Collection<Meter>("billing.meter");
+  readonly usage = new UsageBook();
+  readonly products = new Collection<Product>("product");
+  readonly prices = new Collection<Price>("price");
+  readonly subscriptions = new Collection<Subscription>("subscription");
+  readonly invoices = new Collection<Invoice>("invoice");
+  readonly endpoints = new Collection<WebhookEndpoint>("webhook endpoint");
+  readonly events = new Collection<SnapshotEvent>("event");
+  /** Events that an endpoint has not answered with 2xx yet, by `${event} ${endpoint}`. */
+  readonly deliveries = new Map<string, PendingDelivery>();
+  readonly schedule = new Schedule();
+  /** Customers whose payments fail; "*" stands for all. */
+  readonly failingPayers = new Set<string>();
+  settings: Settings = DEFAULT_SETTINGS;
+  clockSetting: ClockSetting = { offsetMs: 0, frozenAtMs: null };
+
+  readonly #seed: string;
+  readonly #metersByEventName = new Map<string, Meter>();
+  readonly #identifiers = new Map<string, number>();
+  #nowMs = 0;
+  #scope = "";
+  #idsDrawn = 0;
+  #request: RequestOrigin = { id: null, idempotency_key: null };
+
+  constructor(seed: string) {
+    this.#seed = seed;
+  }
+
+  /** Time of the command being carried out, milliseconds. */
+  get nowMs(): number {
+    return this.#nowMs;
+  }
+
+  /** The same in unix seconds, as Stripe's objects carry it. */
+  get now(): number {
+    return Math.floor(this.#nowMs / 1_000);
+  }
+
+  /** Does what has fallen due, each thing at its own time, then begins a command. `scope` is unique to it: its ids follow from it. */
+  begin(nowMs: number, scope: string, request: RequestOrigin): void {
+    for (let job = this.schedule.takeDue(nowMs); job !== undefined; job = this.schedule.takeDue(nowMs)) {
+      this.#enter(job.dueMs, `${job.key} ${job.dueMs}`, { id: null, idempotency_key: null });
+      job.run();
+    }
+    this.#enter(nowMs, scope, request);
+  }
+
+  newId(prefix: string): string {
+    this.#idsDrawn += 1;
+    return `${prefix}${opaqueToken(`${this.#seed} ${this.#scope} ${this.#idsDrawn}`)}`;
+  }
+
+  meterByEventName(eventName: string): Meter | undefined {
+    return this.#metersByEventName.get(eventName);
+  }
+
+  indexMeter(meter: Meter): void {
+    this.#metersByEventName.set(meter.event_name, meter);
+  }
+
+  /** Whether an event was accepted under this identifier within the time that identifiers are kept. */
+  isIdentifierTaken(identifier: string): boolean {
+    const takenMs = this.#identifiers.get(identifier);
+    return takenMs !== undefined && this.#nowMs - takenMs < this.settings.identifierKeptMs;
+  }
+
+  takeIdentifier(identifier: string): void {
+    for (const [old, takenMs] of this.#identifiers) {
+      if (this.#nowMs - takenMs < this.settings.identifierKeptMs) break;
+      this.#identifiers.delete(old);
+    }
+    this.#identifiers.delete(identifier);
+    this.#identifiers.set(identifier, this.#nowMs);
+  }
+
+  /** Makes a snapshot event of `object` as it is now, and has it delivered to every endpoint that listens to its type. */
+  emit(type: string, object: object, previous?: Readonly<Record<string, unknown>>): SnapshotEvent {
+    const listeners = [...this.endpoints.values()].filter(
+      ({ status, enabled_events: types }) => status === "enabled" && (types.includes("*") || types.includes(type)),
+    );
+    const event = this.events.add({
+      id: this.newId("evt_"),
+      object: "event",
+      api_version: API_VERSION,
+      created: this.now,
+      data: {
+        object: structuredClone(object),
+        ...(previous === undefined ? {} : { previous_attributes: structuredClone(previous) }),
+      },
+      livemode: false,
+      pending_webhooks: listeners.length,
+      request: this.#request,
+      type,
+    });
+    for (const endpoint of listeners) {
+      this.deliveries.set(`${event.id} ${endpoint.id}`, { event, endpoint });
+    }
+    return event;
+  }
+
+  /** Changes an object and emits `type` with the top-level attributes that differ, as they were before. */
+  change<T>(type: string, target: T, render: (target: T) => object, apply: () => void): void {
+    const before: Record<string, unknown> = structuredClone({ ...render(target) });
+    apply();
+    const after: Record<string, unknown> = { ...render(target) };
+    const previous = Object.entries(before).filter(([key, value]) => !isEqualJson(value, after[key]));
+    this.emit(type, after, Object.fromEntries(previous));
+  }
+
+  #enter(nowMs: number, scope: string, request: RequestOrigin): void {
+    this.#nowMs = nowMs;
+    this.#scope = scope;
+    this.#idsDrawn = 0;
+    this.#request = request;
+  }
+}
+
+function isEqualJson(a: unknown, b: unknown): boolean {
+  return JSON.stringify(a) === JSON.stringify(b);
+}

@@ -1,0 +1,141 @@
+// Where events go: /v1/webhook_endpoints, and the endpoints given at construction.
+import { z } from "zod";
+import { flag, mergeMetadata, metadata, params, text } from "../http/params.ts";
+import { type Route, route } from "../http/router.ts";
+import { badRequest } from "../http/stripe-error.ts";
+import type { Account } from "../state/account.ts";
+import { pagingShape } from "../state/collection.ts";
+
+/** An endpoint and its secret, which Stripe shows only in the answer to its creation. */
+export interface WebhookEndpoint {
+  readonly id: string;
+  readonly secret: string;
+  readonly created: number;
+  readonly api_version: string | null;
+  description: string | null;
+  enabled_events: readonly string[];
+  metadata: Record<string, string>;
+  status: "enabled" | "disabled";
+  url: string;
+}
+
+/** An endpoint given at construction: no id, a secret of the caller's choosing. Without `enabledEvents`, it gets all. */
+export interface ConfiguredEndpoint {
+  readonly url: string;
+  readonly secret: string;
+  readonly enabledEvents?: readonly string[] | undefined;
+}
+
+const CONFIGURED_PREFIX = "we_configured_";
+
+function render(endpoint: WebhookEndpoint): object {
+  const { secret: _secret, ...shown } = endpoint;
+  return { ...shown, object: "webhook_endpoint", application: null, livemode: false };
+}
+
+/** Makes the configured endpoints exactly these; those created through the API stay. Pending deliveries move to the new secret. */
+export function configureEndpoints(account: Account, configured: readonly ConfiguredEndpoint[]): void {
+  for (const { id } of [...account.endpoints.values()]) {
+    if (id.startsWith(CONFIGURED_PREFIX)) account.endpoints.remove(id);
+  }
+  for (const [index, { url, secret, enabledEvents }] of configured.entries()) {
+    account.endpoints.add({
+      id: `${CONFIGURED_PREFIX}${index + 1}`,
+      secret,
+      created: account.now,
+      api_version: null,
+      description: "Given to the simulator at its start",
+      enabled_events: enabledEvents ?? ["*"],
+      metadata: {},
+      status: "enabled",
+      url,
+    });
+  }
+  for (const [key, { event, endpoint }] of account.deliveries) {
+    const current = account.endpoints.find(endpoint.id);
+    if (current === undefined) account.deliveries.delete(key);
+    else account.deliveries.set(key, { event, endpoint: current });
+  }
+}
+
+/** The configured endpoints as they stand. */
+export function configuredEndpoints(account: Account): ConfiguredEndpoint[] {
+  return [...account.endpoints.values()]
+    .filter(({ id }) => id.startsWith(CONFIGURED_PREFIX))
+    .map(({ url, secret, enabled_events }) => ({ url, secret, enabledEvents: enabled_events }));
+}
+
+function checkUrl(url: string): void {
+  if (!URL.canParse(url) || !/^https?:$/.test(new URL(url).protocol)) {
+    throw badRequest("Invalid URL: An explicit scheme (such as https) must be provided.", {
+      code: "url_invalid",
+      param: "url",
+    });
+  }
+}
+
+const createEndpoint = params({
+  url: text(),
+  enabled_events: z.array(text()).min(1),
+  api_version: text().optional(),
+  connect: flag().optional(),
+  description: text().optional(),
+  metadata: metadata(),
+});
+
+const updateEndpoint = params({
+  url: text().optional(),
+  enabled_events: z.array(text()).min(1).optional(),
+  description: text().optional(),
+  disabled: flag().optional(),
+  metadata: metadata(),
+});
+
+function create(account: Account, sent: z.infer<typeof createEndpoint>): object {
+  checkUrl(sent.url);
+  const endpoint = account.endpoints.add({
+    id: account.newId("we_"),
+    secret: account.newId("whsec_"),
+    created: account.now,
+    api_version: sent.api_version ?? null,
+    description: sent.description ?? null,
+    enabled_events: sent.enabled_events,
+    metadata: mergeMetadata({}, sent.metadata),
+    status: "enabled",
+    url: sent.url,
+  });
+  return { ...render(endpoint), secret: endpoint.secret };
+}
+
+function update(account: Account, id: string, sent: z.infer<typeof updateEndpoint>): object {
+  const endpoint = account.endpoints.get(id);
+  if (sent.url !== undefined) checkUrl(sent.url);
+  endpoint.url = sent.url ?? endpoint.url;
+  endpoint.enabled_events = sent.enabled_events ?? endpoint.enabled_events;
+  endpoint.description = sent.description ?? endpoint.description;
+  if (sent.disabled !== undefined) endpoint.status = sent.disabled ? "disabled" : "enabled";
+  endpoint.metadata = mergeMetadata(endpoint.metadata, sent.metadata);
+  return render(endpoint);
+}
+
+function remove(account: Account, id: string): object {
+  account.endpoints.get(id);
+  account.endpoints.remove(id);
+  for (const [key, delivery] of account.deliveries) if (delivery.endpoint.id === id) account.deliveries.delete(key);
+  return { id, object: "webhook_endpoint", deleted: true };
+}
+
+export const webhookEndpointRoutes: readonly Route[] = [
+  route("POST", "/v1/webhook_endpoints", createEndpoint, (call) => create(call.account, call.params)),
+  route("GET", "/v1/webhook_endpoints", params({ ...pagingShape }), ({ account, params: sent }) => {
+    const page = account.endpoints.page(sent, "/v1/webhook_endpoints");
+    return { ...page, data: page.data.map(render) };
+  }),
+  route("GET", "/v1/webhook_endpoints/:id", params({}), ({ account, path }) =>
+    render(account.endpoints.get(path[0] ?? "")),
+  ),
+  route("POST", "/v1/webhook_endpoints/:id", updateEndpoint, (call) =>
+    update(call.account, call.path[0] ?? "", call.params),
+  ),
+  route("DELETE", "/v1/webhook_endpoints/:id", params({}), (call) => remove(call.account, call.path[0] ?? "")),
+];

@@ -1,0 +1,144 @@
+// A simulator of its own for each test, with the official SDK pointed at it and a clock that only the test moves.
+import Stripe from "stripe";
+import { onTestFinished } from "vitest";
+import {
+  type StripeSimulator,
+  type StripeSimulatorOptions,
+  startStripeSimulator,
+} from "../../../src/stripe-simulator/server.ts";
+
+/** 2026-03-10 12:00:00 UTC, a Tuesday. */
+export const START_MS = Date.UTC(2026, 2, 10, 12);
+export const START = START_MS / 1_000;
+
+export function sdk(simulator: { readonly port: number }, apiKey = "sk_test_x"): Stripe {
+  return new Stripe(apiKey, {
+    host: "127.0.0.1",
+    port: simulator.port,
+    protocol: "http",
+    telemetry: false,
+    maxNetworkRetries: 0,
+  });
+}
+
+export interface World {
+  readonly simulator: StripeSimulator;
+  readonly stripe: Stripe;
+}
+
+/** Starts a simulator that stands at START_MS; it ends with the test. */
+export async function startWorld(options: StripeSimulatorOptions = {}): Promise<World> {
+  const simulator = await startStripeSimulator({ clock: () => START_MS, seed: "test", ...options });
+  onTestFinished(() => simulator.close());
+  return { simulator, stripe: sdk(simulator) };
+}
+
+/** A world with a customer and a summing meter for "tokens". */
+export async function startMetering(options: StripeSimulatorOptions = {}) {
+  const world = await startWorld(options);
+  const customer = (await world.stripe.customers.create({ name: "Ada" })).id;
+  const meter = await createMeter(world.stripe, "tokens");
+  return { ...world, customer, meter };
+}
+
+export async function createMeter(
+  stripe: Stripe,
+  eventName: string,
+  more: Partial<Stripe.Billing.MeterCreateParams> = {},
+): Promise<string> {
+  const meter = await stripe.billing.meters.create({
+    display_name: eventName,
+    event_name: eventName,
+    default_aggregation: { formula: "sum" },
+    ...more,
+  });
+  return meter.id;
+}
+
+/** Parameters of a meter event. */
+export function event(customer: string, value: number | string, identifier?: string, timestamp?: number) {
+  return {
+    event_name: "tokens",
+    payload: { stripe_customer_id: customer, value: String(value) },
+    ...(identifier === undefined ? {} : { identifier }),
+    ...(timestamp === undefined ? {} : { timestamp }),
+  };
+}
+
+/** What a failed call showed of Stripe's error. */
+export interface Refusal {
+  readonly class: string;
+  readonly status: number | undefined;
+  readonly code: string | undefined;
+  readonly message: string;
+  readonly shouldRetry: string | undefined;
+}
+
+/** Awaits a call that must fail with an error of the SDK's. */
+export async function refusal(call: Promise<unknown>): Promise<Refusal> {
+  try {
+    await call;
+  } catch (error) {
+    if (!(error instanceof Stripe.errors.StripeError)) throw error;
+    return {
+      class: error.type,
+      status: error.statusCode,
+      code: error.code,
+      message: error.message,
+      shouldRetry: error.headers?.["stripe-should-retry"],
+    };
+  }
+  throw new Error("the call did not fail");
+}
+
+/** A request as the wire has it, past the SDK's checks. */
+export async function raw(
+  simulator: { readonly url: string },
+  method: string,
+  path: string,
+  body?: string,
+  headers: Record<string, string> = {},
+): Promise<{ readonly status: number; readonly headers: Headers; readonly body: Record<string, unknown> }> {
+  const response = await fetch(`${simulator.url}${path}`, {
+    method,
+    headers: {
+      authorization: "Bearer sk_test_x",
+      "content-type": path.startsWith("/_simulator") ? "application/json" : "application/x-www-form-urlencoded",
+      ...headers,
+    },
+    ...(body === undefined ? {} : { body }),
+  });
+  return {
+    status: response.status,
+    headers: response.headers,
+    body: (await response.json()) as Record<string, unknown>,
+  };
+}
+
+/** Unix seconds of an ISO text. */
+export const seconds = (text: string): number => Date.parse(text) / 1_000;
+
+/** Metering with a monthly price of half a cent a token, and the customer subscribed to it. */
+export async function startSubscribed(more: Partial<Stripe.SubscriptionCreateParams> = {}) {
+  const world = await startMetering();
+  const { stripe, customer, meter } = world;
+  const price = await stripe.prices.create({
+    currency: "usd",
+    unit_amount_decimal: "0.5" as never,
+    product_data: { name: "Tokens" },
+    recurring: { interval: "month", usage_type: "metered", meter },
+  });
+  const subscription = await stripe.subscriptions.create({ customer, items: [{ price: price.id }], ...more });
+  return { ...world, price, subscription };
+}
+
+/** The first item's current period. */
+export function period(subscription: Stripe.Subscription): readonly [number | undefined, number | undefined] {
+  const item = subscription.items.data[0];
+  return [item?.current_period_start, item?.current_period_end];
+}
+
+/** The types of all events, oldest first. */
+export async function eventTypes(stripe: Stripe): Promise<string[]> {
+  return (await stripe.events.list({ limit: 100 })).data.map(({ type }) => type).reverse();
+}

@@ -1,0 +1,135 @@
+// Invoices: what metered usage costs, when it is frozen, and how it is paid.
+import { describe, expect, test } from "vitest";
+import { periodBoundary } from "../../../src/stripe-simulator/billing/periods.ts";
+import { event, eventTypes, period, refusal, START, seconds, startSubscribed } from "./harness.ts";
+
+const HOUR_MS = 3_600_000;
+const DAY = 86_400;
+
+describe("invoices", () => {
+  test("a renewal drafts one that follows the meter for its grace hour, then is final and paid", async () => {
+    const { stripe, simulator, customer, subscription } = await startSubscribed();
+    const end = period(subscription)[1] ?? 0;
+    await stripe.billing.meterEvents.create(event(customer, 100));
+    await simulator.setClock(end * 1_000 - 1);
+    expect((await stripe.invoices.list({ customer })).data).toEqual([]);
+    await simulator.advanceClock(1);
+    const [draft] = (await stripe.invoices.list({ customer })).data;
+    expect(draft).toMatchObject({
+      status: "draft",
+      billing_reason: "subscription_cycle",
+      period_start: START,
+      period_end: end,
+      total: 50,
+      automatically_finalizes_at: end + 3_600,
+      parent: { subscription_details: { subscription: subscription.id } },
+    });
+    // Late usage of the old period counts while the draft is open; the period's end itself belongs to the next.
+    await stripe.billing.meterEvents.create(event(customer, 20, undefined, end - 1));
+    await stripe.billing.meterEvents.create(event(customer, 4_000, undefined, end));
+    expect((await stripe.invoices.retrieve(draft?.id ?? "")).total).toBe(60);
+    await simulator.advanceClock(HOUR_MS);
+    await stripe.billing.meterEvents.create(event(customer, 800, undefined, end - 1));
+    const final = await stripe.invoices.retrieve(draft?.id ?? "");
+    expect(final).toMatchObject({ status: "paid", total: 60, amount_paid: 60, amount_remaining: 0, attempt_count: 1 });
+    expect(final.number).toMatch(/-0001$/);
+    expect(final.lines.data).toMatchObject([{ quantity: 120, amount: 60, period: { start: START, end } }]);
+    expect(String(final.lines.data[0]?.quantity_decimal)).toBe("120");
+    expect(final.status_transitions.finalized_at).toBe(end + 3_600);
+    expect((await eventTypes(stripe)).slice(-5)).toEqual([
+      "customer.subscription.updated",
+      "invoice.created",
+      "invoice.finalized",
+      "invoice.paid",
+      "invoice.payment_succeeded",
+    ]);
+    expect(simulator.sum("tokens")).toBe("4920");
+  });
+
+  test("boundaries at odd seconds split a minute exactly", async () => {
+    const anchor = seconds("2026-03-20T10:20:31Z");
+    const { stripe, simulator, customer } = await startSubscribed({ billing_cycle_anchor: anchor });
+    await simulator.setClock(anchor * 1_000);
+    for (const [value, offset] of [
+      [2, -31],
+      [4, -1],
+      [8, 0],
+      [16, 28],
+    ] as const) {
+      await stripe.billing.meterEvents.create(event(customer, value, undefined, anchor + offset));
+    }
+    const [draft] = (await stripe.invoices.list({ customer })).data;
+    expect(draft?.lines.data[0]?.quantity).toBe(6);
+  });
+
+  test("negative usage is billed as none", async () => {
+    const { stripe, simulator, customer, subscription } = await startSubscribed();
+    await stripe.billing.meterEvents.create(event(customer, -100));
+    await simulator.setClock((period(subscription)[1] ?? 0) * 1_000 + HOUR_MS);
+    const [invoice] = (await stripe.invoices.list({ customer })).data;
+    expect(invoice).toMatchObject({ status: "paid", total: 0, lines: { data: [{ quantity: 0 }] } });
+    expect(simulator.sum("tokens")).toBe("-100");
+  });
+
+  test("a payment that fails leaves it open and the subscription past due, until it is paid", async () => {
+    const { stripe, simulator, customer, subscription } = await startSubscribed();
+    await stripe.billing.meterEvents.create(event(customer, 100));
+    await simulator.setPayments("fail", customer);
+    await simulator.setClock((period(subscription)[1] ?? 0) * 1_000 + HOUR_MS);
+    const [invoice] = (await stripe.invoices.list({ customer })).data;
+    expect(invoice).toMatchObject({ status: "open", attempt_count: 1, amount_remaining: 50 });
+    expect((await stripe.subscriptions.retrieve(subscription.id)).status).toBe("past_due");
+    expect((await eventTypes(stripe)).slice(-2)).toEqual(["invoice.payment_failed", "customer.subscription.updated"]);
+    await simulator.setPayments("succeed", customer);
+    await stripe.invoices.pay(invoice?.id ?? "");
+    expect((await stripe.subscriptions.retrieve(subscription.id)).status).toBe("active");
+    expect(await refusal(stripe.invoices.pay(invoice?.id ?? ""))).toMatchObject({ status: 400 });
+  });
+
+  test("a test can fail, pay, void, or write off one invoice", async () => {
+    const { stripe, simulator, customer, subscription } = await startSubscribed();
+    await stripe.billing.meterEvents.create(event(customer, 100));
+    await simulator.setClock((period(subscription)[1] ?? 0) * 1_000);
+    const [draft] = (await stripe.invoices.list({ customer })).data;
+    const id = draft?.id ?? "";
+    await simulator.failInvoice(id);
+    expect((await stripe.invoices.retrieve(id)).status).toBe("open");
+    expect((await stripe.subscriptions.retrieve(subscription.id)).status).toBe("past_due");
+    expect((await stripe.invoices.markUncollectible(id)).status).toBe("uncollectible");
+    await simulator.payInvoice(id);
+    expect((await stripe.invoices.retrieve(id)).status).toBe("paid");
+    expect(await refusal(stripe.invoices.voidInvoice(id))).toMatchObject({ status: 400 });
+    expect((await stripe.subscriptions.retrieve(subscription.id)).status).toBe("active");
+  });
+
+  test("licensed items are paid in advance", async () => {
+    const { stripe, simulator, customer } = await startSubscribed();
+    const seat = await stripe.prices.create({
+      currency: "usd",
+      unit_amount: 1_000,
+      product_data: { name: "Seat" },
+      recurring: { interval: "month" },
+    });
+    const seats = await stripe.subscriptions.create({ customer, items: [{ price: seat.id, quantity: 3 }] });
+    const first = (await stripe.invoices.list({ subscription: seats.id })).data;
+    expect(first).toMatchObject([{ status: "paid", total: 3_000, billing_reason: "subscription_create" }]);
+    await simulator.setClock((period(seats)[1] ?? 0) * 1_000);
+    expect((await stripe.invoices.list({ subscription: seats.id })).data).toMatchObject([
+      { status: "draft", total: 3_000, billing_reason: "subscription_cycle" },
+      { status: "paid" },
+    ]);
+  });
+
+  test("a clock that jumps a year makes every invoice on the way, each at its time", async () => {
+    const { stripe, simulator, customer } = await startSubscribed();
+    await simulator.advanceClock(366 * DAY * 1_000);
+    const { data } = await stripe.invoices.list({ customer, limit: 100 });
+    expect(data).toHaveLength(12);
+    expect(data.map(({ created }) => created)).toEqual(
+      Array.from({ length: 12 }, (_, index) =>
+        periodBoundary(START, { interval: "month", interval_count: 1 }, 12 - index),
+      ),
+    );
+    expect(new Set(data.map(({ number }) => number)).size).toBe(12);
+  });
+});
