@@ -1,0 +1,202 @@
+// What the flush tests share: usage in the ledger, leaders over one database, and a sink that knows what it counted.
+import { isDeepStrictEqual } from "node:util";
+import { expect, onTestFinished, vi } from "vitest";
+import { FLUSH_SETTINGS, Flush, type FlushObserver, type FlushSettings } from "../../../src/app/flush.ts";
+import { LEASE_TIMING, type LeaseHolderOptions, type LeaseTiming, runWhileHeld } from "../../../src/app/hold-lease.ts";
+import type { MeterSink, Reports } from "../../../src/app/ports/reports.ts";
+import type { Report, SinkOutcome } from "../../../src/domain/report.ts";
+import { postgresFlushRequests } from "../../../src/postgres/flush-requests.ts";
+import { postgresLease } from "../../../src/postgres/lease.ts";
+import type { Pool } from "../../../src/postgres/pool.ts";
+import { postgresReports } from "../../../src/postgres/reports.ts";
+import { testClock } from "../../support/clock.ts";
+
+export const LEASE = "flush";
+export const silent = { debug() {}, info() {}, warn() {}, error() {} };
+export const unobserved: FlushObserver = { planned() {}, sent() {}, held() {}, backlog() {} };
+
+/** A minute that is over. */
+export const CLOSED_MS = Math.floor(Date.now() / 60_000) * 60_000 - 600_000;
+
+export interface Usage {
+  customerId: string;
+  eventName?: string;
+  windowStartMs?: number;
+  windowMs?: number;
+  quantity?: bigint;
+}
+
+/** Adds to pending windows, one statement an entry, as applies of one record each. */
+export async function addUsage(pool: Pool, ...usage: Usage[]): Promise<void> {
+  for (const {
+    customerId,
+    eventName = "tokens",
+    windowStartMs = CLOSED_MS,
+    windowMs = 60_000,
+    quantity = 1n,
+  } of usage) {
+    await pool.query(
+      `INSERT INTO pending_window AS p (customer_id, window_start, event_name, window_end, total) VALUES ($1, $2, $3, $4, $5)
+       ON CONFLICT (customer_id, window_start, event_name) DO UPDATE SET total = p.total + excluded.total`,
+      [customerId, new Date(windowStartMs), eventName, new Date(windowStartMs + windowMs), quantity],
+    );
+  }
+}
+
+/** Sums per "customer event" of what was recorded, and of what the ledger believes that the sink took. */
+export async function ledgerSums(pool: Pool): Promise<{ total: Map<string, bigint>; accepted: Map<string, bigint> }> {
+  const result = await pool.query<{ key: string; total: string; accepted: string }>(
+    `SELECT customer_id || ' ' || event_name AS key, sum(total) AS total, sum(accepted) AS accepted
+     FROM pending_window GROUP BY 1 ORDER BY 1`,
+  );
+  const sums = (pick: "total" | "accepted") => new Map(result.rows.map((row) => [row.key, BigInt(row[pick])]));
+  return { total: sums("total"), accepted: sums("accepted") };
+}
+
+export interface ReportRow {
+  identifier: string;
+  customer_id: string;
+  state: string;
+  reason: string;
+  attempts: number;
+  value: string;
+  first_attempt_at: Date | null;
+  next_attempt_at: Date;
+}
+
+export async function reportRows(pool: Pool): Promise<ReportRow[]> {
+  return (await pool.query<ReportRow>("SELECT * FROM report ORDER BY customer_id, event_name, window_start, sequence"))
+    .rows;
+}
+
+/** Counts each identifier once, like Stripe, and watches that nobody sends side by side what must be sent one by one. */
+export class CountingSink implements MeterSink {
+  readonly counted = new Map<string, Report>();
+  /** Identifiers in the order they came, repeats included. */
+  readonly calls: string[] = [];
+  inFlightMax = 0;
+  /** What no sink may see: two sends of one lane at once, an identifier with another content. */
+  readonly violations: string[] = [];
+  readonly #inFlight = new Map<string, number>();
+  readonly #fate: (report: Report, call: number) => Promise<SinkOutcome | "lost_after" | undefined>;
+
+  /** `fate` may answer in the sink's stead (not processed), or lose the answer after processing; undefined processes and answers. */
+  constructor(
+    fate: (report: Report, call: number) => Promise<SinkOutcome | "lost_after" | undefined> = async () => undefined,
+  ) {
+    this.#fate = fate;
+  }
+
+  async send(report: Report, signal: AbortSignal): Promise<SinkOutcome> {
+    const lane = `${report.stripeCustomerId} ${report.eventName}`;
+    if (this.#inFlight.has(lane)) this.violations.push(`two sends of ${lane} at once`);
+    this.#inFlight.set(lane, 1);
+    this.inFlightMax = Math.max(this.inFlightMax, this.#inFlight.size);
+    this.calls.push(report.identifier);
+    try {
+      const fate = await this.#fate(report, this.calls.length);
+      if (fate !== undefined && fate !== "lost_after") return fate;
+      const known = this.counted.get(report.identifier);
+      const frozen = frozenPart(report);
+      if (known === undefined) this.counted.set(report.identifier, frozen);
+      else if (!isDeepStrictEqual(known, frozen))
+        this.violations.push(`${report.identifier} was sent with other content`);
+      if (fate === "lost_after" || signal.aborted) return { kind: "unknown", message: "the answer was lost" };
+      return { kind: known === undefined ? "accepted" : "duplicate" };
+    } finally {
+      this.#inFlight.delete(lane);
+    }
+  }
+
+  sums(): Map<string, bigint> {
+    const sums = new Map<string, bigint>();
+    for (const { customerId, eventName, value } of this.counted.values()) {
+      const key = `${customerId} ${eventName}`;
+      sums.set(key, (sums.get(key) ?? 0n) + value);
+    }
+    return new Map([...sums].sort(([a], [b]) => (a < b ? -1 : 1)));
+  }
+}
+
+function frozenPart({ before: _, attempts: __, ...report }: Report & { before?: unknown; attempts?: unknown }): Report {
+  return report;
+}
+
+export interface LeaderOptions {
+  readonly sink: MeterSink;
+  readonly settings?: Partial<FlushSettings>;
+  readonly timing?: Partial<LeaseTiming>;
+  /** Stands between the flush and its outbox, to crash where a test wants it. */
+  readonly wrap?: (reports: Reports) => Reports;
+  readonly observer?: FlushObserver;
+}
+
+export interface Leader {
+  readonly flush: Flush;
+  readonly holder: LeaseHolderOptions;
+  /** Stops cleanly; resolves when the lease is free. */
+  stop(): Promise<void>;
+}
+
+let leaders = 0;
+
+/** The parts of a process that may lead. */
+export function flushParts(
+  pool: Pool,
+  { sink, settings, timing, wrap = (r) => r, observer = unobserved }: LeaderOptions,
+) {
+  const clock = testClock();
+  const reports = wrap(postgresReports(pool, LEASE));
+  const requests = postgresFlushRequests(pool, LEASE);
+  const flush = new Flush({
+    reports,
+    requests,
+    sink,
+    deploymentId: "test",
+    settings: { ...FLUSH_SETTINGS, pollMs: 20, ...settings },
+    clock,
+    logger: silent,
+    observer,
+  });
+  leaders += 1;
+  const holder: LeaseHolderOptions = {
+    lease: postgresLease(pool, LEASE),
+    holder: `leader ${leaders}`,
+    timing: { ...LEASE_TIMING, retryMs: 20, ...timing },
+    clock,
+    logger: silent,
+  };
+  return { reports, requests, flush, holder };
+}
+
+/** Starts a leader, as a replica of the service would; it ends with the test. */
+export function startLeader(pool: Pool, options: LeaderOptions): Leader {
+  const { flush, holder } = flushParts(pool, options);
+  const stop = new AbortController();
+  const running = runWhileHeld(holder, stop.signal, (tenure) => flush.run(tenure));
+  const leader = {
+    flush,
+    holder,
+    stop: () => {
+      stop.abort();
+      return running;
+    },
+  };
+  onTestFinished(() => leader.stop());
+  return leader;
+}
+
+/** The current holder seems dead: the lease may be taken, though nobody released it. */
+export async function expireLease(pool: Pool): Promise<void> {
+  await pool.query("UPDATE lease SET expires_at = clock_timestamp() - interval '1 ms'");
+}
+
+/** Waits until everything recorded is with the sink, as the ledger sees it, and checks that the sink counted just that. */
+export async function everythingCountedOnce(pool: Pool, sink: CountingSink, timeoutMs = 20_000): Promise<void> {
+  await vi.waitFor(async () => {
+    const { total, accepted } = await ledgerSums(pool);
+    expect(accepted).toEqual(total);
+  }, timeoutMs);
+  expect(sink.sums()).toEqual((await ledgerSums(pool)).total);
+  expect(sink.violations).toEqual([]);
+}
