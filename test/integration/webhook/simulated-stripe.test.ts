@@ -1,0 +1,203 @@
+// Webhooks as Stripe sends them: the simulator delivers, the worker reads back through the official SDK.
+import { randomUUID } from "node:crypto";
+import type Stripe from "stripe";
+import { afterAll, beforeAll, beforeEach, expect, onTestFinished, test } from "vitest";
+import type { StripeObjects } from "../../../src/app/ports/accounts.ts";
+import { readAccount } from "../../../src/postgres/accounts.ts";
+import { openDeployment } from "../../../src/postgres/deployment.ts";
+import { openStripe } from "../../../src/stripe/client.ts";
+import { stripeObjects } from "../../../src/stripe/objects.ts";
+import { type StripeSimulator, startStripeSimulator } from "../../../src/stripe-simulator/server.ts";
+import { createTestDatabase, type TestDatabase } from "../../support/postgres.ts";
+import { pickSeed, randomFrom } from "../../support/seed.ts";
+import { accountState, SECRET, SHARDS, settled, startWebhookService, type WebhookService } from "./webhook-service.ts";
+
+const HOUR = 3_600_000;
+const DAY = 24 * HOUR;
+const GRACE = 72 * HOUR;
+
+let database: TestDatabase;
+beforeAll(async () => {
+  database = await createTestDatabase();
+  await openDeployment(database.pool, SHARDS, "postgres");
+});
+afterAll(() => database.close());
+beforeEach(() => database.pool.query("TRUNCATE stripe_event, subscription, invoice, period_boundary"));
+
+async function startSimulator(endpoint?: string): Promise<{ simulator: StripeSimulator; stripe: Stripe }> {
+  const webhookEndpoints = endpoint === undefined ? [] : [{ url: endpoint, secret: SECRET }];
+  const simulator = await startStripeSimulator({ webhookEndpoints });
+  onTestFinished(() => simulator.close());
+  const apiBase = new URL(simulator.url);
+  const stripe = openStripe({ secretKey: "sk_test_x", apiBase, maxSockets: 20, timeoutMs: 10_000 });
+  return { simulator, stripe };
+}
+
+/** A new customer with a monthly metered subscription and some usage, so that there is something to pay. */
+async function subscribe(stripe: Stripe): Promise<{ customer: string; subscription: string }> {
+  const event_name = `tokens_${randomUUID()}`;
+  const default_aggregation = { formula: "sum" } as const;
+  const meter = await stripe.billing.meters.create({ display_name: "tokens", event_name, default_aggregation });
+  const price = await stripe.prices.create({
+    currency: "usd",
+    unit_amount: 1,
+    product_data: { name: "tokens" },
+    recurring: { interval: "month", usage_type: "metered", meter: meter.id },
+  });
+  const customer = await stripe.customers.create({});
+  const subscription = await stripe.subscriptions.create({ customer: customer.id, items: [{ price: price.id }] });
+  await stripe.billing.meterEvents.create({ event_name, payload: { stripe_customer_id: customer.id, value: "100" } });
+  return { customer: customer.id, subscription: subscription.id };
+}
+
+/** One delivery, signed as Stripe signs. */
+async function deliver(service: WebhookService, stripe: Stripe, event: Stripe.Event): Promise<void> {
+  const body = JSON.stringify(event);
+  const headers = {
+    "content-type": "application/json",
+    "stripe-signature": stripe.webhooks.generateTestHeaderString({ payload: body, secret: SECRET }),
+  };
+  const response = await fetch(service.url, { method: "POST", headers, body });
+  expect(response.status).toBe(200);
+}
+
+async function allEvents(stripe: Stripe): Promise<Stripe.Event[]> {
+  const events = await stripe.events.list({ limit: 100 }).autoPagingToArray({ limit: 10_000 });
+  return events.reverse();
+}
+
+test("a subscription's life, each event delivered by the simulator as it happens", async () => {
+  // Each needs the other's address: the service reads through what is set once the simulator listens.
+  let objects: StripeObjects | undefined;
+  const reading = () => objects ?? expect.unreachable("an event came before Stripe was there");
+  const service = await startWebhookService(database.pool, {
+    subscription: (id, signal) => reading().subscription(id, signal),
+    invoice: (id, signal) => reading().invoice(id, signal),
+  });
+  const { simulator, stripe } = await startSimulator(service.url);
+  objects = stripeObjects(stripe);
+  service.run();
+  const { customer, subscription } = await subscribe(stripe);
+  const catchUp = async () => {
+    await simulator.webhooksSettled();
+    await settled(database.pool);
+  };
+  const account = (nowMs = simulator.nowMs()) => readAccount(database.pool, customer, nowMs, GRACE);
+
+  await catchUp();
+  const item = (await stripe.subscriptions.retrieve(subscription)).items.data[0];
+  const periodEndMs = (item?.current_period_end ?? 0) * 1000;
+  expect(await account()).toEqual({
+    subscriptionStatus: "active",
+    entitled: true,
+    billingPeriod: { startMs: (item?.current_period_start ?? 0) * 1000, endMs: periodEndMs },
+  });
+  expect(service.flushed).toEqual([]);
+
+  // The period ends: a draft invoice, and a flush while it is open.
+  await simulator.setPayments("fail");
+  await simulator.setClock(periodEndMs + 60_000);
+  await catchUp();
+  expect(service.flushed).toEqual([customer]);
+  expect((await account()).billingPeriod?.startMs).toBe(periodEndMs);
+
+  // Finalized, and the payment fails: past due, entitled for the grace.
+  await simulator.advanceClock(2 * HOUR);
+  await catchUp();
+  const [invoice] = (await stripe.invoices.list({ customer })).data;
+  const failed = (await allEvents(stripe)).find((e) => e.type === "invoice.payment_failed");
+  const failedMs = (failed?.created ?? 0) * 1000;
+  expect(await account(failedMs + GRACE - 1)).toMatchObject({ subscriptionStatus: "past_due", entitled: true });
+  expect(await account(failedMs + GRACE)).toMatchObject({ subscriptionStatus: "past_due", entitled: false });
+
+  // Paid after all.
+  await simulator.setPayments("succeed");
+  await simulator.payInvoice(invoice?.id ?? "");
+  await catchUp();
+  expect(await account(failedMs + GRACE)).toMatchObject({ subscriptionStatus: "active", entitled: true });
+
+  // Canceled in the middle of a period: its end is a boundary.
+  await simulator.advanceClock(3 * DAY);
+  await stripe.subscriptions.cancel(subscription);
+  await catchUp();
+  expect(await account()).toEqual({ subscriptionStatus: "canceled", entitled: false, billingPeriod: undefined });
+  const endedMs = ((await stripe.subscriptions.retrieve(subscription)).ended_at ?? 0) * 1000;
+  const boundaries = await database.pool.query("SELECT boundary FROM period_boundary WHERE customer_id = $1", [
+    customer,
+  ]);
+  expect(boundaries.rows.map((row) => row.boundary.getTime())).toContain(endedMs);
+});
+
+test("any permutation and repetition of the same deliveries ends in the same account state", async () => {
+  const { simulator, stripe } = await startSimulator();
+  // Three customers with different fates.
+  const paying = await subscribe(stripe);
+  const failing = await subscribe(stripe);
+  const leaving = await subscribe(stripe);
+  await simulator.setPayments("fail", failing.customer);
+  await simulator.advanceClock(32 * DAY);
+  await stripe.subscriptions.cancel(leaving.subscription);
+  await simulator.advanceClock(3 * HOUR);
+  const events = await allEvents(stripe);
+  expect(events.filter((e) => e.type === "invoice.payment_failed").length).toBeGreaterThan(0);
+
+  const seed = pickSeed();
+  const random = randomFrom(seed);
+  /** Delivers to two processes at once, whose workers share the inbox. */
+  const stateAfter = async (deliveries: readonly Stripe.Event[]) => {
+    await database.pool.query("TRUNCATE stripe_event, subscription, invoice, period_boundary");
+    const services = [
+      await startWebhookService(database.pool, stripeObjects(stripe)),
+      await startWebhookService(database.connect(), stripeObjects(stripe)),
+    ];
+    for (const service of services) service.run();
+    await Promise.all(
+      deliveries.map((event) => deliver(services[Math.floor(random() * 2)] as WebhookService, stripe, event)),
+    );
+    await settled(database.pool);
+    for (const service of services) await service.close();
+    const flushed = new Set(services.flatMap((s) => s.flushed));
+    return { ...(await accountState(database.pool)), flushed: [...flushed].sort() };
+  };
+
+  const inOrder = await stateAfter(events);
+  expect(inOrder).toMatchObject({
+    flushed: [paying.customer, failing.customer, leaving.customer].sort(),
+    subscriptions: expect.arrayContaining([
+      expect.objectContaining({ subscription_id: paying.subscription, status: "active" }),
+      expect.objectContaining({ subscription_id: failing.subscription, status: "past_due" }),
+      expect.objectContaining({ subscription_id: leaving.subscription, status: "canceled" }),
+    ]),
+  });
+  for (let run = 0; run < 6; run++) {
+    const repeated = [...events, ...events.filter(() => random() < 0.5), ...events.filter(() => random() < 0.2)];
+    const shuffled = repeated
+      .map((event) => ({ event, key: random() }))
+      .sort((a, b) => a.key - b.key)
+      .map(({ event }) => event);
+    expect(await stateAfter(shuffled), `SEED=${seed} run ${run}`).toEqual(inOrder);
+  }
+});
+
+test("an object that Stripe does not know: applied, with nothing", async () => {
+  const { stripe } = await startSimulator();
+  const service = await startWebhookService(database.pool, stripeObjects(stripe));
+  for (const [type, id] of [
+    ["customer.subscription.deleted", "sub_gone"],
+    ["invoice.created", "in_gone"],
+    ["invoice.payment_failed", "in_gone"],
+  ]) {
+    const event = {
+      id: `evt_${type}`.replaceAll(".", "_"),
+      object: "event",
+      type,
+      created: 1,
+      data: { object: { id } },
+    };
+    await deliver(service, stripe, event as unknown as Stripe.Event);
+  }
+  while ((await service.worker.applyDue(new AbortController().signal)) > 0);
+  const { rows } = await database.pool.query("SELECT DISTINCT state, last_error FROM stripe_event");
+  expect(rows).toEqual([{ state: "applied", last_error: "" }]);
+  expect(await accountState(database.pool)).toEqual({ subscriptions: [], invoices: [], boundaries: [] });
+});
