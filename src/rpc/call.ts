@@ -1,0 +1,50 @@
+// One call under way, whatever transport it came by.
+import type { Message } from "@bufbuild/protobuf";
+import type { CallContext } from "../app/usage-request.ts";
+
+/** Asks a transport to call `hungUp` when the caller does, at once if it already has. */
+export type HangUpWatch = (hungUp: () => void) => void;
+
+/**
+ * Its signal is made, and the transport asked to watch for a hang-up, when somebody first looks: calls that record never do. grpc-js
+ * keeps a call's listeners long after the call, and the collector would move all that hangs on them.
+ */
+export class Call implements CallContext {
+  /** Set once decoded; the log line of a failed call takes its ids from here. */
+  request: Message | undefined;
+  readonly #watch: HangUpWatch;
+  #controller: AbortController | undefined;
+  #ended = false;
+  #reason: Error | undefined;
+
+  constructor(watch: HangUpWatch) {
+    this.#watch = watch;
+  }
+
+  get signal(): AbortSignal {
+    if (this.#controller === undefined) {
+      this.#controller = new AbortController();
+      if (this.#ended) this.#controller.abort(this.#reason);
+      else this.#watch(() => this.end());
+    }
+    return this.#controller.signal;
+  }
+
+  /** Whether the caller hung up while somebody looked. */
+  get left(): boolean {
+    return this.#ended && this.#reason === undefined;
+  }
+
+  /** Why the server ended the call, if it did. */
+  get reason(): Error | undefined {
+    return this.#reason;
+  }
+
+  /** Aborts the signal: with the server's reason, or without one when the caller hung up. The first end counts. */
+  end(reason?: Error): void {
+    if (this.#ended) return;
+    this.#ended = true;
+    this.#reason = reason;
+    this.#controller?.abort(reason);
+  }
+}

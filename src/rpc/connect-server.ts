@@ -1,0 +1,135 @@
+// Connect (JSON and binary) and gRPC-Web, for browsers and curl, over HTTP/1.1. The same handlers and errors as gRPC.
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
+import type { AddressInfo } from "node:net";
+import type { Message } from "@bufbuild/protobuf";
+import { ConnectError, type ConnectRouter, type HandlerContext } from "@connectrpc/connect";
+import { connectNodeAdapter } from "@connectrpc/connect-node";
+import { MeteringService } from "../../gen/metering/v1/metering_service_pb.ts";
+import { Call } from "./call.ts";
+import { Edge, type EdgeOptions, FailedCall, type RpcName } from "./edge.ts";
+import { type ErrorStatus, toErrorStatus } from "./error-status.ts";
+import { MESSAGE_MAX_BYTES } from "./grpc-server.ts";
+import type { MeteringHandlers } from "./handlers.ts";
+
+/** Answers a request. */
+export type HttpHandler = (request: IncomingMessage, response: ServerResponse) => void;
+
+export interface ConnectServerOptions extends Omit<EdgeOptions, "transport"> {
+  readonly handlers: MeteringHandlers;
+  /** Answers what is no RPC; a 404 in JSON where there is none. */
+  readonly fallback?: HttpHandler;
+}
+
+/** A request must have come in whole by then. */
+const REQUEST_TIMEOUT_MS = 30_000;
+const HEADERS_TIMEOUT_MS = 10_000;
+const IDLE_CHECK_MS = 50;
+
+/** metering.v1.MeteringService over Connect and gRPC-Web. */
+export class ConnectServer {
+  readonly #server: Server;
+  readonly #edge: Edge;
+  #stopped: Promise<void> | undefined;
+
+  constructor(options: ConnectServerOptions) {
+    this.#edge = new Edge({ ...options, transport: "connect" });
+    const adapter = connectNodeAdapter({
+      routes: (router) => this.#route(router, options.handlers),
+      readMaxBytes: MESSAGE_MAX_BYTES,
+      fallback: (request, response) => {
+        (options.fallback ?? notFound)(request as IncomingMessage, response as ServerResponse);
+      },
+    });
+    const timeouts = { requestTimeout: REQUEST_TIMEOUT_MS, headersTimeout: HEADERS_TIMEOUT_MS };
+    this.#server = createServer(timeouts, adapter);
+  }
+
+  /** Listens; 0 takes a free port. Resolves to the port. */
+  async start(port: number, host: string): Promise<number> {
+    return new Promise((resolve, reject) => {
+      this.#server.once("error", reject);
+      this.#server.listen(port, host, () => {
+        this.#server.off("error", reject);
+        resolve((this.#server.address() as AddressInfo).port);
+      });
+    });
+  }
+
+  /**
+   * No new connections, streams end with `draining`, unary calls under way finish; what is left after `graceMs` is cut.
+   * All callers get one promise, which never rejects.
+   */
+  stop(graceMs: number): Promise<void> {
+    this.#stopped ??= this.#stop(graceMs);
+    return this.#stopped;
+  }
+
+  async #stop(graceMs: number): Promise<void> {
+    const closed = new Promise<void>((resolve) => this.#server.close(() => resolve()));
+    this.#edge.drain();
+    // close() leaves open the connections that are busy now, and does not look again when they fall idle.
+    const idle = setInterval(() => this.#server.closeIdleConnections(), IDLE_CHECK_MS);
+    const graceOver = setTimeout(() => this.#server.closeAllConnections(), graceMs);
+    await closed;
+    clearInterval(idle);
+    clearTimeout(graceOver);
+  }
+
+  #route(router: ConnectRouter, handlers: MeteringHandlers): void {
+    router.service(MeteringService, {
+      recordUsage: (r, context) => this.#unary("RecordUsage", r, context, () => handlers.recordUsage(r)),
+      batchRecordUsage: (r, context) => this.#unary("BatchRecordUsage", r, context, () => handlers.batchRecordUsage(r)),
+      getUsage: (r, context) => this.#unary("GetUsage", r, context, (call) => handlers.getUsage(r, call)),
+      streamUsage: (r, context) => this.#stream("StreamUsage", r, context, (call) => handlers.streamUsage(r, call)),
+    });
+  }
+
+  async #unary<O>(
+    rpc: RpcName,
+    request: Message,
+    context: HandlerContext,
+    work: (call: Call) => Promise<O>,
+  ): Promise<O> {
+    const call = callOf(request, context);
+    try {
+      return await this.#edge.unary(rpc, call, context.timeoutMs(), () => work(call));
+    } catch (error) {
+      throw toConnectError(error);
+    }
+  }
+
+  async *#stream<O>(
+    rpc: RpcName,
+    request: Message,
+    context: HandlerContext,
+    work: (call: Call) => AsyncIterable<O>,
+  ): AsyncGenerator<O, void, undefined> {
+    const call = callOf(request, context);
+    try {
+      yield* this.#edge.stream(rpc, call, () => work(call));
+    } catch (error) {
+      throw toConnectError(error);
+    }
+  }
+}
+
+function callOf(request: Message, context: HandlerContext): Call {
+  const { signal } = context;
+  const call = new Call((hungUp) => {
+    if (signal.aborted) hungUp();
+    else signal.addEventListener("abort", hungUp, { once: true });
+  });
+  call.request = request;
+  return call;
+}
+
+function toConnectError(error: unknown): ConnectError {
+  const status: ErrorStatus = error instanceof FailedCall ? error.status : toErrorStatus(error);
+  const { code, message, details } = status;
+  return new ConnectError(message, code as number, undefined, [...details]);
+}
+
+function notFound(_request: IncomingMessage, response: ServerResponse): void {
+  const body = JSON.stringify({ code: "unimplemented", message: "nothing is served at this path" });
+  response.writeHead(404, { "content-type": "application/json", "content-length": Buffer.byteLength(body) }).end(body);
+}

@@ -1,0 +1,197 @@
+// What is done around every call, whatever transport and RPC: its deadline, its end, one log line if it failed, its metric.
+import { status as Code } from "@grpc/grpc-js";
+import type { Clock } from "../app/ports/clock.ts";
+import { MeteringError } from "../domain/errors.ts";
+import type { Call } from "./call.ts";
+import { type Deadline, Deadlines } from "./deadlines.ts";
+import { type ErrorStatus, toErrorStatus } from "./error-status.ts";
+import { idsOf } from "./request-ids.ts";
+
+/** Of metering.v1.MeteringService. */
+export type RpcName = "RecordUsage" | "BatchRecordUsage" | "GetUsage" | "StreamUsage";
+
+/** Where calls are counted and timed. Called synchronously on the hot path: must be cheap and must not throw. */
+export interface RpcObserver {
+  /** `code` is a canonical name such as "OK" or "ALREADY_EXISTS"; "CANCELLED" where the caller hung up. */
+  callEnded(rpc: RpcName, code: string, durationMs: number): void;
+  /** One record of RecordUsage or BatchRecordUsage: "recorded", "duplicate", or the ErrorReason that it failed with. */
+  recordEnded(result: string): void;
+  /** `change` is +1 or -1. */
+  openStreams(change: number): void;
+}
+
+/** The part of a structured logger (pino's, for one) that is used here. */
+export interface RpcLogger {
+  info(fields: object, message: string): void;
+  warn(fields: object, message: string): void;
+  error(fields: object, message: string): void;
+}
+
+export interface EdgeOptions {
+  /** Named in log lines: "grpc" or "connect". */
+  readonly transport: string;
+  readonly clock: Clock;
+  readonly logger: RpcLogger;
+  readonly observer: RpcObserver;
+  readonly limits: CallLimits;
+}
+
+/** Bounds of calls. See DEFAULT_CALL_LIMITS. */
+export interface CallLimits {
+  /** Given to unary calls that come without a deadline. Milliseconds. */
+  readonly defaultDeadlineMs: number;
+  /** No unary call lasts longer. Milliseconds. */
+  readonly maxDeadlineMs: number;
+  /** Most StreamUsage calls open at once on one server. */
+  readonly maxStreams: number;
+}
+
+/** 10 s, 60 s, 10,000 streams. */
+export const DEFAULT_CALL_LIMITS: CallLimits = { defaultDeadlineMs: 10_000, maxDeadlineMs: 60_000, maxStreams: 10_000 };
+
+const DRAIN_RETRY_MS = 1000;
+const FULL_RETRY_MS = 5000;
+
+/** Codes that an operator should hear of; the rest is the caller's to mend. */
+const OPERATORS_CODES: ReadonlySet<Code> = new Set([Code.UNAVAILABLE, Code.RESOURCE_EXHAUSTED, Code.DEADLINE_EXCEEDED]);
+
+/** What the calls of an Edge reject with: the status to send. Logged and counted already. */
+export class FailedCall extends Error {
+  override readonly name = "FailedCall";
+  readonly status: ErrorStatus;
+
+  constructor(status: ErrorStatus) {
+    super(status.message);
+    this.status = status;
+  }
+}
+
+/** The edge of one server. */
+export class Edge {
+  readonly #options: EdgeOptions;
+  readonly #deadlines: Deadlines;
+  readonly #streams = new Set<Call>();
+  #draining = false;
+
+  constructor(options: EdgeOptions) {
+    this.#options = options;
+    this.#deadlines = new Deadlines(() => options.clock.monotonicMs());
+  }
+
+  /** Runs a unary call to its end or its deadline. `timeoutMs`: what the caller left of its own deadline, undefined where it set none. */
+  unary<T>(rpc: RpcName, call: Call, timeoutMs: number | undefined, work: () => Promise<T>): Promise<T> {
+    const { clock, limits, observer } = this.#options;
+    const startedMs = clock.monotonicMs();
+    return new Promise((resolve, reject) => {
+      let open = true;
+      const fail = (error: unknown) => {
+        if (open) {
+          open = false;
+          this.#deadlines.remove(deadline);
+          reject(this.#fail(rpc, call, startedMs, error));
+        } else if (!(error instanceof MeteringError)) this.#logBug(rpc, call, error);
+      };
+      const succeed = (answer: T) => {
+        if (!open) return;
+        open = false;
+        this.#deadlines.remove(deadline);
+        observer.callEnded(rpc, "OK", clock.monotonicMs() - startedMs);
+        resolve(answer);
+      };
+      const passed = () => {
+        const error = new MeteringError(
+          { kind: "deadline_exceeded" },
+          "the deadline passed before the answer was known",
+        );
+        call.end(error);
+        fail(error);
+      };
+      const atMs = startedMs + Math.min(timeoutMs ?? limits.defaultDeadlineMs, limits.maxDeadlineMs);
+      const deadline: Deadline = { atMs, passed };
+      this.#deadlines.add(deadline);
+      try {
+        work().then(succeed, fail);
+      } catch (error) {
+        fail(error);
+      }
+    });
+  }
+
+  /** Runs a stream until it ends, its reader stops, its caller leaves, or the server drains: then it fails with `draining`. */
+  async *stream<T>(rpc: RpcName, call: Call, work: () => AsyncIterable<T>): AsyncGenerator<T, void, undefined> {
+    const { clock, observer } = this.#options;
+    const startedMs = clock.monotonicMs();
+    let code: string = "CANCELLED";
+    this.#streams.add(call);
+    observer.openStreams(+1);
+    try {
+      this.#admitStream();
+      yield* work();
+      if (call.reason !== undefined) throw call.reason;
+      if (!call.left) code = "OK";
+    } catch (error) {
+      if (call.left && error instanceof MeteringError) return;
+      const status = this.#report(rpc, call, error);
+      code = Code[status.code];
+      throw new FailedCall(status);
+    } finally {
+      this.#streams.delete(call);
+      observer.openStreams(-1);
+      observer.callEnded(rpc, code, clock.monotonicMs() - startedMs);
+    }
+  }
+
+  /** Ends every stream, and refuses new ones, with `draining`. Unary calls go on. */
+  drain(): void {
+    this.#draining = true;
+    for (const call of this.#streams) call.end(draining());
+  }
+
+  #admitStream(): void {
+    if (this.#draining) throw draining();
+    if (this.#streams.size <= this.#options.limits.maxStreams) return;
+    const failure = { kind: "too_many_streams", retryAfterMs: FULL_RETRY_MS } as const;
+    throw new MeteringError(failure, "this server holds as many streams as it may");
+  }
+
+  #fail(rpc: RpcName, call: Call, startedMs: number, error: unknown): FailedCall {
+    const { clock, observer } = this.#options;
+    const status = this.#report(rpc, call, error);
+    observer.callEnded(rpc, call.left ? "CANCELLED" : Code[status.code], clock.monotonicMs() - startedMs);
+    return new FailedCall(status);
+  }
+
+  /** Maps and logs; one line a failed call. Nobody is left to be told of a call whose caller hung up. */
+  #report(rpc: RpcName, call: Call, error: unknown): ErrorStatus {
+    const status = toErrorStatus(error);
+    if (!(error instanceof MeteringError)) {
+      this.#logBug(rpc, call, error);
+      return status;
+    }
+    if (call.left) return status;
+    const { transport, logger } = this.#options;
+    const fields = {
+      rpc,
+      transport,
+      code: Code[status.code],
+      reason: status.reason,
+      ...idsOf(call.request),
+      ...(error.cause !== undefined && { err: error.cause }),
+    };
+    if (OPERATORS_CODES.has(status.code)) logger.warn(fields, status.message);
+    else logger.info(fields, status.message);
+    return status;
+  }
+
+  #logBug(rpc: RpcName, call: Call, error: unknown): void {
+    const { transport, logger } = this.#options;
+    logger.error({ rpc, transport, code: "INTERNAL", ...idsOf(call.request), err: error }, "a call failed by a bug");
+  }
+}
+
+function draining(): MeteringError {
+  return new MeteringError(
+    { kind: "draining", retryAfterMs: DRAIN_RETRY_MS },
+    "this server is shutting down; call again",
+  );
+}

@@ -1,0 +1,96 @@
+// What a gRPC server tells of itself: health (grpc.health.v1) and reflection (v1 and v1alpha), so that probes and grpcurl work.
+import { type DescFile, fromBinary, toBinary } from "@bufbuild/protobuf";
+import { FileDescriptorProtoSchema } from "@bufbuild/protobuf/wkt";
+import {
+  status as Code,
+  type Server,
+  type ServerDuplexStream,
+  type ServerWritableStream,
+  type UntypedServiceImplementation,
+} from "@grpc/grpc-js";
+import { ReflectionService } from "@grpc/reflection";
+import { HealthImplementation, service as healthService } from "grpc-health-check";
+import { file_google_rpc_error_details } from "../../gen/google/rpc/error_details_pb.ts";
+import { file_metering_v1_metering_service, MeteringService } from "../../gen/metering/v1/metering_service_pb.ts";
+
+type Stream = ServerWritableStream<unknown, unknown> | ServerDuplexStream<unknown, unknown>;
+
+/** Health and reflection of one server. */
+export class GrpcIntrospection {
+  readonly #health = new HealthImplementation();
+  readonly #streams = new Set<Stream>();
+
+  /** Starts NOT_SERVING. */
+  constructor(server: Server) {
+    this.setServing(false);
+    const tracked: Pick<Server, "addService"> = {
+      addService: (service, implementation) => server.addService(service, this.#track(implementation)),
+    };
+    this.#health.addToServer(tracked);
+    // error_details is imported by nobody, but travels inside google.protobuf.Any: clients look it up to print errors.
+    const files = [...withImports(file_metering_v1_metering_service), ...withImports(file_google_rpc_error_details)];
+    const fileDescriptorProtos = files.map((file) => Buffer.from(toBinary(FileDescriptorProtoSchema, file.proto)));
+    // The service reads nothing of a package but its file descriptors; a message type is the smallest thing that carries them.
+    const format = "Protocol Buffer 3 DescriptorProto";
+    const ours = { [MeteringService.typeName]: { format, type: {}, fileDescriptorProtos } };
+    const healths = { "grpc.health.v1": healthMessage() };
+    new ReflectionService({ ...ours, ...healths }).addToServer(tracked);
+  }
+
+  /** What health checks are told of the server ("") and of metering.v1.MeteringService. */
+  setServing(serving: boolean): void {
+    for (const name of ["", MeteringService.typeName])
+      this.#health.setStatus(name, serving ? "SERVING" : "NOT_SERVING");
+  }
+
+  /** Ends health watches and reflection streams, which would otherwise keep their connections open for ever. */
+  endStreams(): void {
+    for (const stream of this.#streams)
+      stream.emit("error", { code: Code.UNAVAILABLE, details: "this server is shutting down; call again" });
+  }
+
+  #track(implementation: UntypedServiceImplementation): UntypedServiceImplementation {
+    const tracked = Object.entries(implementation).map(([name, handle]) => {
+      // Unary handlers take two arguments, a call and a callback; those of streams take the call alone.
+      if (handle.length > 1) return [name, handle];
+      const handleStream = handle as (stream: Stream) => void;
+      return [
+        name,
+        (stream: Stream) => {
+          this.#streams.add(stream);
+          stream.once("cancelled", () => this.#streams.delete(stream));
+          stream.once("close", () => this.#streams.delete(stream));
+          handleStream(stream);
+        },
+      ];
+    });
+    return Object.fromEntries(tracked);
+  }
+}
+
+function withImports(file: DescFile): DescFile[] {
+  return [...file.dependencies.flatMap(withImports), file];
+}
+
+function healthMessage() {
+  const [method] = Object.values(healthService);
+  if (method === undefined) throw new Error("grpc-health-check defines no method");
+  const { requestType } = method;
+  return { ...requestType, fileDescriptorProtos: requestType.fileDescriptorProtos.map(withNamedMapEntries) };
+}
+
+/**
+ * The same file with its map entries named as protoc names them, "<Field>Entry". grpc-health-check has its descriptor from protobufjs, which
+ * leaves the suffix out; then Go's protobuf, and so grpcurl, refuses the whole file.
+ */
+function withNamedMapEntries(bytes: Uint8Array): Buffer {
+  const file = fromBinary(FileDescriptorProtoSchema, bytes);
+  for (const message of file.messageType) {
+    for (const entry of message.nestedType.filter(({ options }) => options?.mapEntry)) {
+      const name = `${entry.name}Entry`;
+      for (const field of message.field) if (field.typeName === entry.name) field.typeName = name;
+      entry.name = name;
+    }
+  }
+  return Buffer.from(toBinary(FileDescriptorProtoSchema, file));
+}

@@ -1,0 +1,107 @@
+// The four RPCs, transport-neutral: message in, message out. Every rejection is a MeteringError, or a bug.
+import { create } from "@bufbuild/protobuf";
+import {
+  type BatchRecordUsageRequest,
+  type BatchRecordUsageResponse,
+  type BatchRecordUsageResponse_Result,
+  BatchRecordUsageResponse_ResultSchema,
+  BatchRecordUsageResponseSchema,
+  type GetUsageRequest,
+  type GetUsageResponse,
+  type RecordUsageRequest,
+  type RecordUsageResponse,
+  type StreamUsageRequest,
+  type StreamUsageResponse,
+} from "../../gen/metering/v1/metering_service_pb.ts";
+import type { Clock } from "../app/ports/clock.ts";
+import type { RecordUsage } from "../app/record-usage.ts";
+import type { CallContext, ReadUsage } from "../app/usage-request.ts";
+import { MeteringError } from "../domain/errors.ts";
+import type { MeterCatalog } from "../domain/meter.ts";
+import type { UsageRecord } from "../domain/usage-record.ts";
+import { RecordResponses, toUsageResponse, toWatchResponse } from "./convert.ts";
+import type { RpcObserver } from "./edge.ts";
+import { toErrorStatus, toStatusMessage } from "./error-status.ts";
+import { ReadValidator } from "./validate-read.ts";
+import { RecordValidator } from "./validate-record.ts";
+
+export interface HandlerDependencies {
+  readonly recordUsage: RecordUsage;
+  readonly readUsage: ReadUsage;
+  readonly catalog: MeterCatalog;
+  readonly clock: Clock;
+  readonly observer: RpcObserver;
+}
+
+/** One set of handlers serves every transport, so that they answer alike. */
+export class MeteringHandlers {
+  readonly #deps: HandlerDependencies;
+  readonly #records: RecordValidator;
+  readonly #reads: ReadValidator;
+  readonly #responses = new RecordResponses();
+
+  constructor(deps: HandlerDependencies) {
+    this.#deps = deps;
+    this.#records = new RecordValidator(deps.catalog, deps.clock);
+    this.#reads = new ReadValidator(deps.catalog);
+  }
+
+  /** See the proto. */
+  async recordUsage(request: RecordUsageRequest): Promise<RecordUsageResponse> {
+    const record = this.#records.record(request);
+    if (record instanceof MeteringError) throw this.#countFailure(record);
+    const [answer] = await this.#deps.recordUsage.record([record]);
+    if (answer === undefined) throw new Error("the intake gave no result for a record");
+    if ("error" in answer) throw this.#countFailure(answer.error);
+    this.#deps.observer.recordEnded(answer.outcome);
+    return this.#responses.to(answer.outcome, answer.consistencyToken);
+  }
+
+  /** See the proto. Invalid items never reach the intake; the valid ones go in one call, in order. */
+  async batchRecordUsage(request: BatchRecordUsageRequest): Promise<BatchRecordUsageResponse> {
+    const items = this.#records.batch(request);
+    const valid = items.filter((item): item is UsageRecord => !(item instanceof MeteringError));
+    const answers = valid.length === 0 ? [] : await this.#deps.recordUsage.record(valid);
+    if (answers.length !== valid.length) throw new Error("the intake gave fewer results than there were records");
+    const answersInOrder = answers.values();
+    const results = items.map((item) => {
+      if (item instanceof MeteringError) return this.#toFailedResult(item);
+      const answer = answersInOrder.next().value;
+      if (answer === undefined) throw new Error("fewer answers than records");
+      if ("error" in answer) return this.#toFailedResult(answer.error);
+      this.#deps.observer.recordEnded(answer.outcome);
+      const value = this.#responses.to(answer.outcome, answer.consistencyToken);
+      return toResult({ case: "response", value });
+    });
+    const response = create(BatchRecordUsageResponseSchema);
+    response.results = results;
+    return response;
+  }
+
+  /** See the proto. */
+  async getUsage(request: GetUsageRequest, context: CallContext): Promise<GetUsageResponse> {
+    return toUsageResponse(await this.#deps.readUsage.getUsage(this.#reads.usage(request), context));
+  }
+
+  /** See the proto. Stops the use case's iterator when its reader stops. */
+  async *streamUsage(request: StreamUsageRequest, context: CallContext): AsyncGenerator<StreamUsageResponse, void> {
+    const watch = this.#reads.watch(request);
+    for await (const event of this.#deps.readUsage.watchUsage(watch, context)) yield toWatchResponse(event);
+  }
+
+  #toFailedResult(error: MeteringError): BatchRecordUsageResponse_Result {
+    this.#countFailure(error);
+    return toResult({ case: "error", value: toStatusMessage(toErrorStatus(error)) });
+  }
+
+  #countFailure(error: MeteringError): MeteringError {
+    this.#deps.observer.recordEnded(toErrorStatus(error).reason);
+    return error;
+  }
+}
+
+function toResult(result: BatchRecordUsageResponse_Result["result"]): BatchRecordUsageResponse_Result {
+  const message = create(BatchRecordUsageResponse_ResultSchema);
+  message.result = result;
+  return message;
+}

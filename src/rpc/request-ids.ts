@@ -1,0 +1,30 @@
+// The ids in a request, for log lines. Ids, not payloads.
+import type { Message } from "@bufbuild/protobuf";
+import { isMessage } from "@bufbuild/protobuf";
+import {
+  BatchRecordUsageRequestSchema,
+  GetUsageRequestSchema,
+  RecordUsageRequestSchema,
+  StreamUsageRequestSchema,
+} from "../../gen/metering/v1/metering_service_pb.ts";
+
+/** As much of an id as a log line takes: whole where the id is valid. */
+const ID_SHOWN = 128;
+
+/** Empty where the request was never understood. */
+export function idsOf(request: Message | undefined): Record<string, string | number> {
+  if (isMessage(request, RecordUsageRequestSchema)) {
+    const { record } = request;
+    return record === undefined
+      ? {}
+      : { customerId: cut(record.customerId), idempotencyKey: cut(record.idempotencyKey) };
+  }
+  if (isMessage(request, BatchRecordUsageRequestSchema)) return { items: request.requests.length };
+  if (isMessage(request, GetUsageRequestSchema) || isMessage(request, StreamUsageRequestSchema))
+    return { customerId: cut(request.customerId) };
+  return {};
+}
+
+function cut(id: string): string {
+  return id.slice(0, ID_SHOWN);
+}
