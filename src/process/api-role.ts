@@ -1,0 +1,117 @@
+// The role "api": gRPC for backends, Connect and gRPC-Web for browsers.
+import { randomUUID } from "node:crypto";
+import { getUsage } from "../app/get-usage.ts";
+import { OpaqueTokens } from "../app/opaque-tokens.ts";
+import type { Durability, Intake } from "../app/ports/intake.ts";
+import { RecordUsage } from "../app/record-usage.ts";
+import { ShardVersions } from "../app/shard-versions.ts";
+import type { ReadUsage } from "../app/usage-request.ts";
+import { watchUsage } from "../app/watch-usage.ts";
+import { postgresIntake, probePostgresDurability } from "../postgres/intake.ts";
+import { postgresLedger } from "../postgres/ledger.ts";
+import { postgresUsageReader } from "../postgres/usage-reader.ts";
+import { probeDurability } from "../redis/durability.ts";
+import { REDIS_INTAKE_LIMITS, redisIntake } from "../redis/intake.ts";
+import { ConnectServer } from "../rpc/connect-server.ts";
+import { DEFAULT_CALL_LIMITS } from "../rpc/edge.ts";
+import { DEFAULT_GRPC_CONNECTION, GrpcServer } from "../rpc/grpc-server.ts";
+import { MeteringHandlers } from "../rpc/handlers.ts";
+import { startLoop } from "./background.ts";
+import type { Foundation } from "./foundation.ts";
+import { IntakeHealth } from "./intake-health.ts";
+import type { Closers } from "./lifecycle.ts";
+import { SYSTEM_CLOCK } from "./system-clock.ts";
+
+export interface ApiRole {
+  readonly grpcPort: number;
+  readonly httpPort: number;
+  readonly health: IntakeHealth;
+}
+
+/** How old a stream's knowledge of "nothing changed" may be. */
+const VERSIONS_MAX_AGE_MS = 50;
+const REPLICA_WAIT_TIMEOUT_MS = 1_000;
+
+/** Listens on both ports; health says SERVING once the intake was seen to be up. */
+export async function startApi(foundation: Foundation, closers: Closers): Promise<ApiRole> {
+  const { config, catalog, deployment, metrics, logger } = foundation;
+  const intake = openIntake(foundation);
+  const tokens = new OpaqueTokens(deployment.tokenKey);
+  const limits = { ...DEFAULT_CALL_LIMITS, maxStreams: config.maxStreams };
+  const edge = { clock: SYSTEM_CLOCK, logger, observer: metrics.rpc, limits };
+  const handlers = new MeteringHandlers({
+    recordUsage: new RecordUsage(intake, tokens),
+    readUsage: readUsage(foundation, tokens),
+    catalog,
+    clock: SYSTEM_CLOCK,
+    observer: metrics.rpc,
+  });
+  const grpc = new GrpcServer({ ...edge, handlers, connection: DEFAULT_GRPC_CONNECTION });
+  const connect = new ConnectServer({ ...edge, handlers });
+  // Two ports, one after the other, and half of the time for the loops behind them.
+  const graceMs = config.shutdownGraceMs / 4;
+  const grpcPort = await grpc.start(config.grpcPort, config.host);
+  await closers.add("the gRPC port", () => grpc.stop(graceMs));
+  const httpPort = await connect.start(config.httpPort, config.host);
+  await closers.add("the Connect port", () => connect.stop(graceMs));
+  const health = new IntakeHealth({
+    ping: () => pingIntake(foundation),
+    probe: () => probeIntake(foundation),
+    onServing: (serving) => grpc.setServing(serving),
+    onDurable: (durable) => metrics.intakeDurable(durable),
+    clock: SYSTEM_CLOCK,
+    logger,
+  });
+  await health.look();
+  await startLoop(closers, "the intake's health", (signal) => health.run(signal));
+  // First to be ended: callers are sent elsewhere before anything stops.
+  await closers.add("gRPC health", () => grpc.setServing(false));
+  return { grpcPort, httpPort, health };
+}
+
+function openIntake({ config, catalog, deployment, pool, redis, logger }: Foundation): Intake {
+  const { shardCount } = deployment;
+  if (redis === undefined) {
+    return postgresIntake(postgresLedger(pool, catalog, shardCount), {
+      maxBatch: config.intakeMaxBatch,
+      maxWaiting: config.intakeMaxWaiting,
+      onFailure: (err) => logger.warn({ err }, "a commit of the intake failed"),
+    });
+  }
+  return redisIntake({
+    client: redis.client,
+    shardCount,
+    duplicateWindowMs: config.duplicateWindowMs,
+    randomId: randomUUID,
+    random: Math.random,
+    limits: {
+      ...REDIS_INTAKE_LIMITS,
+      batchRecords: config.intakeMaxBatch,
+      waitingRecords: config.intakeMaxWaiting,
+      streamEntries: config.streamMaxEntries,
+    },
+    waitReplicas: config.redisWaitReplicas,
+    waitReplicasTimeoutMs: REPLICA_WAIT_TIMEOUT_MS,
+    onFailure: (err) => logger.warn({ err }, "commits of the intake fail"),
+  });
+}
+
+function readUsage({ config, catalog, deployment, pool }: Foundation, tokens: OpaqueTokens): ReadUsage {
+  const { shardCount } = deployment;
+  const reader = postgresUsageReader(pool, shardCount, config.paymentGraceMs);
+  const versions = new ShardVersions(reader, SYSTEM_CLOCK, VERSIONS_MAX_AGE_MS);
+  const dependencies = { reader, tokens, catalog, clock: SYSTEM_CLOCK, shardCount };
+  return {
+    getUsage: (request, context) => getUsage(dependencies, request, context),
+    watchUsage: (request, context) => watchUsage(dependencies, versions, request, context),
+  };
+}
+
+async function pingIntake({ pool, redis }: Foundation): Promise<void> {
+  if (redis === undefined) await pool.query("SELECT 1");
+  else await redis.client.ping();
+}
+
+function probeIntake({ pool, redis }: Foundation): Promise<Durability> {
+  return redis === undefined ? probePostgresDurability(pool) : probeDurability(redis.client);
+}

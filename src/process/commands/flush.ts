@@ -1,0 +1,82 @@
+// `metering flush`: everything recorded so far goes to Stripe now.
+import { randomUUID } from "node:crypto";
+import { Command } from "commander";
+import { flushNow } from "../../app/flush-now.ts";
+import { readDeployment } from "../../postgres/deployment.ts";
+import { checkSchema } from "../../postgres/migrate.ts";
+import { openPool } from "../../postgres/pool.ts";
+import { processEnvironment } from "../config/environment.ts";
+import { parseConfig } from "../config/parse-config.ts";
+import { serviceEnvironment } from "../dev-directory.ts";
+import { createFlush } from "../flush-role.ts";
+import { createLogger, secretsOf } from "../logger.ts";
+import { createMetrics } from "../metrics.ts";
+import { OperatorError } from "../operator-error.ts";
+
+interface Options {
+  readonly customer?: string;
+  readonly json?: true;
+}
+
+export function buildCommand(): Command {
+  return new Command("flush")
+    .description(
+      "Asks the leader to report everything that the ledger holds, open minutes included, and waits until it was sent once. " +
+        "Leads itself for that long where no service runs. Reports that are to be tried again, or are held, are not waited for.",
+    )
+    .option("--customer <id>", "only this customer")
+    .option("--json", 'print one JSON object: {"openReports":..,"heldReports":..,"unmappedWindows":..}')
+    .addHelpText(
+      "after",
+      `
+Settings: DATABASE_URL, STRIPE_SECRET_KEY; without DATABASE_URL, those of the "metering dev" that runs on METERING_DATA_DIR.
+Exit codes: 0 all was sent once, 1 it could not be done, 2 the configuration is wrong, 130 interrupted.
+Example: metering flush --customer cus_123`,
+    )
+    .action(async (options: Options) => {
+      const environment = await serviceEnvironment(processEnvironment());
+      const config = parseConfig(environment, ["databaseUrl", "stripeSecretKey"]);
+      const logger = createLogger("warn", secretsOf(config), process.stderr);
+      const pool = openPool({
+        connectionString: config.databaseUrl ?? "",
+        applicationName: "metering flush",
+        maxConnections: 4,
+        statementTimeoutMs: config.statementTimeoutMs,
+        onIdleError: (err) => logger.warn({ err }, "an idle connection to Postgres broke"),
+      });
+      try {
+        await checkSchema(pool);
+        const deployment = await readDeployment(pool);
+        const processId = `${process.pid}-${randomUUID().slice(0, 8)}`;
+        const parts = createFlush({ config, pool, deployment, processId, logger, metrics: createMetrics() });
+        const interrupted = new AbortController();
+        for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => interrupted.abort());
+        const onProgress = (backlog: { openReports: number }) => showProgress(backlog.openReports);
+        const done = await flushNow({ ...parts, customerId: options.customer, onProgress }, interrupted.signal);
+        showProgress(undefined);
+        if (!done) {
+          process.exitCode = 130;
+          throw new OperatorError("interrupted; the leader goes on with what was asked");
+        }
+        const { openReports, heldReports, unmappedWindows } = await parts.reports.backlog();
+        const left = { openReports, heldReports, unmappedWindows };
+        process.stdout.write(options.json ? `${JSON.stringify(left)}\n` : describe(left));
+      } finally {
+        await pool.end();
+      }
+    });
+}
+
+/** On a terminal only. */
+function showProgress(openReports: number | undefined): void {
+  if (!process.stderr.isTTY) return;
+  process.stderr.write(openReports === undefined ? "\r\u001b[K" : `\r\u001b[K${openReports} reports under way`);
+}
+
+function describe(left: { openReports: number; heldReports: number; unmappedWindows: number }): string {
+  const lines = ["Reported."];
+  if (left.openReports > 0) lines.push(`${left.openReports} reports will be tried again.`);
+  if (left.heldReports > 0) lines.push(`${left.heldReports} reports are held: see "metering status".`);
+  if (left.unmappedWindows > 0) lines.push(`${left.unmappedWindows} windows wait for a Stripe customer.`);
+  return `${lines.join("\n")}\n`;
+}

@@ -1,0 +1,58 @@
+// `metering migrate`: the only thing that changes the schema, beside `dev`.
+import { Command } from "commander";
+import { leaveRedis } from "../../postgres/deployment.ts";
+import { migrate } from "../../postgres/migrate.ts";
+import { openPool } from "../../postgres/pool.ts";
+import { processEnvironment } from "../config/environment.ts";
+import { parseConfig } from "../config/parse-config.ts";
+import { serviceEnvironment } from "../dev-directory.ts";
+
+interface Options {
+  readonly json?: true;
+  readonly leaveRedis?: true;
+}
+
+/** Migrations may rewrite tables; they are never cut short. */
+const NO_TIMEOUT = 0;
+
+export function buildCommand(): Command {
+  return new Command("migrate")
+    .description(
+      "Applies the migrations that the database lacks, all in one transaction. Safe to run at any time and by several at once. " +
+        "Run it before the new version's `serve`, which refuses a schema that it does not fit.",
+    )
+    .option("--json", 'print one JSON object: {"applied":[...]}')
+    .option(
+      "--leave-redis",
+      "let a deployment that used Redis go on without: only after `metering status` shows that nothing waits there",
+    )
+    .addHelpText(
+      "after",
+      `
+Settings: DATABASE_URL; without it, the database of the "metering dev" that runs on METERING_DATA_DIR.
+Exit codes: 0 the schema is up to date, 1 it failed and nothing was changed, 2 the configuration is wrong.
+Example: DATABASE_URL=postgresql://metering@db/metering metering migrate`,
+    )
+    .action(async (options: Options) => {
+      const config = parseConfig(await serviceEnvironment(processEnvironment()), ["databaseUrl"]);
+      const pool = openPool({
+        connectionString: config.databaseUrl ?? "",
+        applicationName: "metering migrate",
+        maxConnections: 1,
+        statementTimeoutMs: NO_TIMEOUT,
+        onIdleError: () => {},
+      });
+      try {
+        const applied = await migrate(pool);
+        if (options.leaveRedis) await leaveRedis(pool);
+        process.stdout.write(options.json ? `${JSON.stringify({ applied })}\n` : describe(applied));
+      } finally {
+        await pool.end();
+      }
+    });
+}
+
+function describe(applied: readonly string[]): string {
+  if (applied.length === 0) return "The schema is up to date.\n";
+  return `${applied.map((name) => `applied ${name}`).join("\n")}\n`;
+}

@@ -1,0 +1,76 @@
+// `metering status`: where the usage and the money are.
+import { Command } from "commander";
+import { checkSchema } from "../../postgres/migrate.ts";
+import { openPool } from "../../postgres/pool.ts";
+import { readStatus, type Status } from "../../postgres/status.ts";
+import { processEnvironment } from "../config/environment.ts";
+import { parseConfig } from "../config/parse-config.ts";
+import { serviceEnvironment } from "../dev-directory.ts";
+
+export function buildCommand(): Command {
+  return new Command("status")
+    .description(
+      "Shows who leads, how far the drain has come, what waits for Stripe, what is held and why, what may be lost, what was refused.",
+    )
+    .option("--json", "print one JSON object")
+    .addHelpText(
+      "after",
+      `
+Settings: DATABASE_URL; without it, the database of the "metering dev" that runs on METERING_DATA_DIR.
+Exit codes: 0 shown, 1 the database cannot be read, 2 the configuration is wrong.
+Example: metering status --json | jq .held`,
+    )
+    .action(async (options: { json?: true }) => {
+      const config = parseConfig(await serviceEnvironment(processEnvironment()), ["databaseUrl"]);
+      const pool = openPool({
+        connectionString: config.databaseUrl ?? "",
+        applicationName: "metering status",
+        maxConnections: 1,
+        statementTimeoutMs: config.statementTimeoutMs,
+        onIdleError: () => {},
+      });
+      try {
+        await checkSchema(pool);
+        const status = await readStatus(pool);
+        process.stdout.write(options.json ? `${JSON.stringify(status)}\n` : describe(status));
+      } finally {
+        await pool.end();
+      }
+    });
+}
+
+function describe(status: Status): string {
+  const { pending, reports, stripeEvents } = status;
+  const refused = Object.entries(status.refusedRecords).map(([reason, records]) => `${records} ${reason}`);
+  const lines = [
+    ["intake", `${status.intake ?? "never started"}, ${status.shards} shards`],
+    ["drain", drainLine(status)],
+    ["leader", status.leader === null ? "NONE" : `${status.leader.holder}, epoch ${status.leader.epoch}`],
+    [
+      "pending",
+      `${pending.windows} windows${pending.oldestWindowStart ? `, oldest ${pending.oldestWindowStart}` : ""}`,
+    ],
+    ["unmapped", `${pending.unmappedCustomers} customers without a Stripe customer`],
+    [
+      "reports",
+      Object.entries(reports)
+        .map(([state, count]) => `${count} ${state}`)
+        .join(", "),
+    ],
+    ...status.held.map(({ reason, reports: count, example }) => [
+      "  HELD",
+      `${count} ${reason}, for example ${example}`,
+    ]),
+    ["refused", refused.length === 0 ? "none" : refused.join(", ")],
+    ["webhooks", `${stripeEvents.waiting} waiting, ${stripeEvents.dead} dead`],
+    ["gaps", status.gaps.length === 0 ? "none" : String(status.gaps.length)],
+    ...status.gaps.map((gap) => ["  GAP", `shard ${gap.shard}: ${gap.lostFrom ?? "the beginning"} to ${gap.lostTo}`]),
+  ];
+  return lines.map(([name = "", text = ""]) => `${name.padEnd(10)}${text}\n`).join("");
+}
+
+function drainLine({ intake, drainWorkers, watermark, watermarkLagMs }: Status): string {
+  if (intake !== "redis") return "not needed";
+  const workers = drainWorkers.length === 0 ? "NO WORKER" : `${drainWorkers.length} workers`;
+  return `${workers}, watermark ${watermark} (${watermarkLagMs} ms behind)`;
+}

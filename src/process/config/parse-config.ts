@@ -1,0 +1,113 @@
+// From the environment to a Config, all problems at once.
+import { SettingProblem } from "./setting.ts";
+import { SETTINGS } from "./settings.ts";
+
+type Settings = typeof SETTINGS;
+
+/** Name of a setting inside the program. */
+export type SettingName = keyof Settings;
+
+/** Every setting, read and checked. Durations are milliseconds. Frozen. */
+export type Config = { readonly [Name in SettingName]: Settings[Name]["fallback"] };
+
+/** Environment variables, as process.env has them. */
+export type Environment = Readonly<Record<string, string | undefined>>;
+
+/** Thrown when the configuration cannot be used. Names every problem, one line each, and no secret. */
+export class ConfigError extends Error {
+  override readonly name = "ConfigError";
+  readonly problems: readonly string[];
+
+  constructor(problems: readonly string[]) {
+    super(problems.join("\n"));
+    this.problems = problems;
+  }
+}
+
+const NAMES = Object.keys(SETTINGS) as SettingName[];
+
+/** Reads and checks every setting; those in `required` must be set. Throws ConfigError. Empty variables count as unset. */
+export function parseConfig(environment: Environment, required: readonly SettingName[] = []): Config {
+  const problems: string[] = unknownNames(environment);
+  const values: Partial<Record<SettingName, unknown>> = {};
+  for (const name of NAMES) {
+    const setting = SETTINGS[name];
+    const text = environment[setting.env]?.trim();
+    if (text) {
+      try {
+        values[name] = setting.parse(text);
+      } catch (cause) {
+        if (!(cause instanceof SettingProblem)) throw cause;
+        problems.push(`${setting.env} ${cause.message}${setting.secret ? "" : `, not ${JSON.stringify(text)}`}`);
+        values[name] = setting.fallback;
+      }
+    } else {
+      values[name] = setting.fallback;
+      if (required.includes(name)) problems.push(`${setting.env} must be set: ${setting.meaning}`);
+    }
+  }
+  const config = Object.freeze(values) as Config;
+  problems.push(...crossChecks(config));
+  if (problems.length > 0) throw new ConfigError(problems);
+  return config;
+}
+
+/** A misspelled name would leave its setting at the default, unseen. */
+function unknownNames(environment: Environment): string[] {
+  const known = new Set<string>(NAMES.map((name) => SETTINGS[name].env));
+  return Object.keys(environment)
+    .filter((name) => name.startsWith("METERING_") && !known.has(name))
+    .map((name) => `${name} is not a setting; see \`metering check-config --help\``);
+}
+
+const LOOPBACK = /^(127\.\d{1,3}\.\d{1,3}\.\d{1,3}|::1|localhost)$/;
+
+function crossChecks(config: Config): string[] {
+  const problems: string[] = [];
+  if (!LOOPBACK.test(config.host) && !config.allowUnauthenticated) {
+    problems.push(
+      `METERING_HOST ${JSON.stringify(config.host)} would let whoever reaches this machine record and read any customer's usage, ` +
+        "since callers are not authenticated: keep it on loopback, or set METERING_ALLOW_UNAUTHENTICATED=true where the network lets none but your own backends in",
+    );
+  }
+  if (config.leaseRenewMs * 3 >= config.leaseTtlMs)
+    problems.push("METERING_LEASE_RENEW must be less than a third of METERING_LEASE_TTL");
+  if (config.intakeMaxWaiting < config.intakeMaxBatch)
+    problems.push("METERING_INTAKE_MAX_WAITING must be at least METERING_INTAKE_MAX_BATCH");
+  if (config.intake === "postgres" && config.redisUrl !== undefined)
+    problems.push("METERING_INTAKE=postgres contradicts REDIS_URL: unset one of them");
+  if (config.redisWaitReplicas > 0 && config.intake === "postgres")
+    problems.push("METERING_REDIS_WAIT_REPLICAS means nothing with METERING_INTAKE=postgres");
+  return [...problems, ...stripeChecks(config), ...portClashes(config)];
+}
+
+function stripeChecks(config: Config): string[] {
+  const { stripeSecretKey, stripeApiBase } = config;
+  if (stripeSecretKey === undefined)
+    return stripeApiBase === undefined ? [] : ["STRIPE_API_BASE is set without STRIPE_SECRET_KEY"];
+  if (/^.k_live_/.test(stripeSecretKey) && stripeApiBase !== undefined && !isStripe(stripeApiBase))
+    return [
+      "STRIPE_SECRET_KEY is a live key and STRIPE_API_BASE is not Stripe: a live key must never reach a stand-in",
+    ];
+  if (stripeApiBase?.startsWith("http:") && isStripe(stripeApiBase))
+    return ["STRIPE_API_BASE must be https for Stripe itself"];
+  return [];
+}
+
+function isStripe(base: string): boolean {
+  return URL.canParse(base) && new URL(base).hostname === "api.stripe.com";
+}
+
+function portClashes(config: Config): string[] {
+  const names = ["grpcPort", "httpPort", "webhookPort", "opsPort", "stripeSimulatorPort"] as const;
+  const firstWith = new Map<number, string>();
+  const problems: string[] = [];
+  for (const name of names) {
+    const { env } = SETTINGS[name];
+    const other = firstWith.get(config[name]);
+    if (config[name] === 0) continue;
+    if (other === undefined) firstWith.set(config[name], env);
+    else problems.push(`${env} and ${other} are both ${config[name]}`);
+  }
+  return problems;
+}

@@ -1,0 +1,94 @@
+// The role "flush": campaigns for the lease and, while it holds it, reports to Stripe and keeps the partitions.
+import { hostname } from "node:os";
+import { FLUSH_SETTINGS, Flush } from "../app/flush.ts";
+import { LEASE_TIMING, type LeaseHolderOptions, runWhileHeld, type Tenure } from "../app/hold-lease.ts";
+import type { FlushRequests, Reports } from "../app/ports/reports.ts";
+import { postgresFlushRequests } from "../postgres/flush-requests.ts";
+import { postgresLease } from "../postgres/lease.ts";
+import { databaseNowMs, maintainPartitions } from "../postgres/partitions.ts";
+import { postgresReports } from "../postgres/reports.ts";
+import { openStripe } from "../stripe/client.ts";
+import { stripeMeterEvents } from "../stripe/meter-events.ts";
+import { startLoop } from "./background.ts";
+import type { Config } from "./config/parse-config.ts";
+import type { Foundation } from "./foundation.ts";
+import type { Closers } from "./lifecycle.ts";
+import { OperatorError } from "./operator-error.ts";
+import { SYSTEM_CLOCK } from "./system-clock.ts";
+
+/** Name of the one lease. */
+export const FLUSH_LEASE = "flush";
+
+const MAINTENANCE_INTERVAL_MS = 3_600_000;
+/** One send; the SDK's own timeout is below. */
+const SEND_LIMIT_MS = 30_000;
+
+/** A flush and what it stands on; also what `metering flush` runs when nobody leads. */
+export interface FlushParts {
+  readonly flush: Flush;
+  readonly reports: Reports;
+  readonly requests: FlushRequests;
+  readonly holder: LeaseHolderOptions;
+}
+
+export function createFlush(
+  foundation: Pick<Foundation, "config" | "pool" | "deployment" | "processId" | "logger" | "metrics">,
+): FlushParts {
+  const { config, pool, deployment, processId, logger, metrics } = foundation;
+  const reports = postgresReports(pool, FLUSH_LEASE);
+  const requests = postgresFlushRequests(pool, FLUSH_LEASE);
+  const flush = new Flush({
+    reports,
+    requests,
+    sink: stripeMeterEvents(openStripeOf(config), SEND_LIMIT_MS),
+    deploymentId: deployment.deploymentId,
+    settings: {
+      ...FLUSH_SETTINGS,
+      intervalMs: config.flushIntervalMs,
+      sendsPerSecondMax: config.stripeEventsPerSecond,
+      round: { concurrency: config.stripeConcurrency, limitMs: SEND_LIMIT_MS },
+    },
+    clock: SYSTEM_CLOCK,
+    logger,
+    observer: metrics.flush,
+  });
+  const timing = { ...LEASE_TIMING, ttlMs: config.leaseTtlMs, renewMs: config.leaseRenewMs };
+  const lease = postgresLease(pool, FLUSH_LEASE);
+  const holder = { lease, holder: `${hostname()} ${processId}`, timing, clock: SYSTEM_CLOCK, logger };
+  return { flush, reports, requests, holder };
+}
+
+export async function startFlush(foundation: Foundation, closers: Closers): Promise<void> {
+  const { flush, holder } = createFlush(foundation);
+  const lead = async (tenure: Tenure) => {
+    foundation.metrics.leading(true);
+    await flush.run(tenure).finally(() => foundation.metrics.leading(false));
+  };
+  await startLoop(closers, "the flush", (signal) => runWhileHeld(holder, signal, lead));
+  await startLoop(closers, "maintenance", (signal) => maintain(foundation, signal));
+}
+
+/** The official client, as every room that needs it gets it. */
+export function openStripeOf(config: Config): ReturnType<typeof openStripe> {
+  if (config.stripeSecretKey === undefined) throw new OperatorError("STRIPE_SECRET_KEY must be set");
+  return openStripe({
+    secretKey: config.stripeSecretKey,
+    apiBase: config.stripeApiBase === undefined ? undefined : new URL(config.stripeApiBase),
+    // Some to spare: a send that was given up keeps its socket until the SDK's own timeout.
+    maxSockets: config.stripeConcurrency * 2,
+    timeoutMs: SEND_LIMIT_MS / 2,
+  });
+}
+
+/** Several processes at it do no harm: each step is idempotent. */
+async function maintain({ pool, config, logger }: Foundation, signal: AbortSignal): Promise<void> {
+  while (!signal.aborted) {
+    try {
+      const { made, dropped } = await maintainPartitions(pool, await databaseNowMs(pool), config.retentionMs);
+      logger.info({ made, dropped }, "kept the partitions of raw records");
+    } catch (err) {
+      logger.error({ err }, "could not keep the partitions of raw records; will try again in an hour");
+    }
+    await SYSTEM_CLOCK.sleep(MAINTENANCE_INTERVAL_MS, signal);
+  }
+}

@@ -1,0 +1,129 @@
+// The command line as a user has it: a process, its output, its exit code.
+import { execFile } from "node:child_process";
+import { once } from "node:events";
+import { createServer } from "node:net";
+import { tmpdir } from "node:os";
+import { fileURLToPath } from "node:url";
+import { describe, expect, test } from "vitest";
+
+const BIN = fileURLToPath(new URL("../../../bin/metering.mjs", import.meta.url));
+const ROOT = fileURLToPath(new URL("../../../", import.meta.url));
+
+interface Ended {
+  readonly code: number;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+function metering(args: readonly string[], environment: Record<string, string> = {}): Promise<Ended> {
+  const env = {
+    PATH: process.env["PATH"],
+    HOME: process.env["HOME"],
+    METERING_DATA_DIR: `${tmpdir()}/none`,
+    ...environment,
+  };
+  return new Promise((resolve) => {
+    execFile(process.execPath, [BIN, ...args], { cwd: ROOT, env }, (error, stdout, stderr) => {
+      resolve({ code: error === null ? 0 : Number(error.code), stdout, stderr });
+    });
+  });
+}
+
+describe("help", () => {
+  const commands = ["dev", "serve", "migrate", "check-config", "status", "flush", "replay", "stripe-simulator"];
+
+  test("metering --help lists the commands", async () => {
+    const { code, stdout } = await metering(["--help"]);
+    expect(code).toBe(0);
+    for (const command of commands) expect(stdout).toContain(`\n  ${command} `);
+  });
+
+  test.each(commands)(
+    "metering %s --help says what it does, needs and answers with, and gives an example",
+    async (name) => {
+      const { code, stdout, stderr } = await metering([name, "--help"]);
+      expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
+      expect(stdout).toContain(`Usage: metering ${name} `);
+      // What serve prints is its log, which is JSON already.
+      const parts = ["Settings:", "Exit codes:", "Example:", ...(name === "serve" ? [] : ["--json"])];
+      for (const part of parts) expect(stdout).toContain(part);
+    },
+  );
+});
+
+describe("a command line that is wrong", () => {
+  test.each([
+    ["an unknown command", ["lunch"], "metering: unknown command 'lunch'\n"],
+    ["a mistyped option", ["migrate", "--jsn"], "metering: unknown option '--jsn' (Did you mean --json?)\n"],
+    ["one argument too many", ["migrate", "now"], /^metering: too many arguments.*\n$/],
+  ])("%s is told in one line, exit code 2", async (_, args, line) => {
+    const { code, stdout, stderr } = await metering(args);
+    expect({ code, stdout }).toEqual({ code: 2, stdout: "" });
+    if (typeof line === "string") expect(stderr).toBe(line);
+    else expect(stderr).toMatch(line);
+  });
+
+  test("no command at all shows the help, exit code 2", async () => {
+    const { code, stderr } = await metering([]);
+    expect(code).toBe(2);
+    expect(stderr).toContain("Usage: metering <command>");
+  });
+});
+
+describe("check-config", () => {
+  test("names every problem, one a line, of settings and catalog; exit code 2", async () => {
+    const { code, stdout, stderr } = await metering(["check-config"], {
+      GRPC_PORT: "x",
+      METERING_HOST: "0.0.0.0",
+      METERING_CONFIG: "package.json",
+    });
+    expect({ code, stdout }).toEqual({ code: 2, stdout: "" });
+    const lines = stderr.trimEnd().split("\n");
+    for (const line of lines) expect(line).toMatch(/^metering: /);
+    for (const part of ["GRPC_PORT", "METERING_HOST", "package.json: meters"])
+      expect(lines.filter((line) => line.includes(part))).toHaveLength(1);
+  });
+
+  test("--json is one object, without secrets", async () => {
+    const environment = { STRIPE_SECRET_KEY: "sk_test_hunter2", DATABASE_URL: "postgresql://u:hunter2@db/m" };
+    const { code, stdout } = await metering(["check-config", "--json"], environment);
+    expect(code).toBe(0);
+    expect(stdout).not.toContain("hunter2");
+    expect(JSON.parse(stdout)).toMatchObject({
+      ok: true,
+      problems: [],
+      settings: { STRIPE_SECRET_KEY: "(set)", GRPC_PORT: 50_051, METERING_FLUSH_INTERVAL: 60_000 },
+    });
+    const wrong = await metering(["check-config", "--json"], { GRPC_PORT: "x" });
+    expect(wrong.code).toBe(2);
+    expect(JSON.parse(wrong.stdout)).toMatchObject({ ok: false, problems: [expect.stringContaining("GRPC_PORT")] });
+  });
+});
+
+test("the pinned Node runs the command, whatever Node started it, without a warning", async () => {
+  const { stderr } = await metering(["check-config"]);
+  expect(stderr).toBe("");
+});
+
+test("a store that is away is told in one line, exit code 1", async () => {
+  const { code, stderr } = await metering(["migrate"], { DATABASE_URL: "postgresql://u:hunter2@127.0.0.1:1/m" });
+  expect(code).toBe(1);
+  expect(stderr).toMatch(/^metering: .*cannot be reached.*127\.0\.0\.1:1\n$/);
+});
+
+test("ports that are taken are named with their settings, exit code 1, before anything is started", async () => {
+  const taken = createServer().listen(0, "127.0.0.1");
+  await once(taken, "listening");
+  const address = taken.address();
+  const port = String(typeof address === "object" ? address?.port : 0);
+  try {
+    const free = { GRPC_PORT: "0", HTTP_PORT: "0", WEBHOOK_PORT: "0", OPS_PORT: "0", STRIPE_SIMULATOR_PORT: "0" };
+    const dev = await metering(["dev"], { ...free, OPS_PORT: port });
+    expect(dev.code).toBe(1);
+    expect(dev.stderr).toContain(`metering: port ${port} of 127.0.0.1 is taken: set OPS_PORT to another\n`);
+    const simulator = await metering(["stripe-simulator"], { ...free, STRIPE_SIMULATOR_PORT: port });
+    expect(simulator.stderr).toContain(`port ${port} of 127.0.0.1 is taken: set STRIPE_SIMULATOR_PORT`);
+  } finally {
+    taken.close();
+  }
+});

@@ -1,0 +1,56 @@
+import { expect, test } from "vitest";
+import { createMetrics } from "../../../src/process/metrics.ts";
+
+test("what was observed is what is read", async () => {
+  let nowMs = 0;
+  const metrics = createMetrics(() => nowMs);
+  metrics.rpc.callEnded("RecordUsage", "OK", 2);
+  metrics.rpc.recordEnded("recorded");
+  metrics.rpc.recordEnded("duplicate");
+  metrics.rpc.openStreams(1);
+  metrics.rpc.openStreams(1);
+  metrics.rpc.openStreams(-1);
+  metrics.intakeDurable(false);
+  metrics.webhookDelivery("stored");
+  metrics.drain.applied(0, ["applied", "applied", "key_reused"]);
+  metrics.drain.position(0, 1_500, 7);
+  metrics.drain.position(1, 250, 2);
+  metrics.drain.gap(1, "new_epoch");
+  metrics.flush.planned(3);
+  metrics.flush.held("outcome_unknown", 2);
+  metrics.flush.backlog({ openReports: 4, heldReports: 2, unmappedWindows: 1, lagMs: 10_000 });
+  nowMs = 5_000;
+  const text = await metrics.registry.metrics();
+  for (const line of [
+    'metering_rpc_seconds_count{rpc="RecordUsage",code="OK"} 1',
+    'metering_records_total{result="recorded"} 1',
+    'metering_records_total{result="duplicate"} 1',
+    "metering_open_streams 1",
+    "metering_intake_durable 0",
+    'metering_webhook_deliveries_total{outcome="stored"} 1',
+    'metering_drained_records_total{outcome="applied"} 2',
+    'metering_drained_records_total{outcome="key_reused"} 1',
+    "metering_watermark_lag_seconds 1.5",
+    "metering_buffer_entries 9",
+    'metering_gaps_total{reason="new_epoch"} 1',
+    "metering_reports_planned_total 3",
+    'metering_reports_held_total{reason="outcome_unknown"} 2',
+    'metering_outbox{what="held_reports"} 2',
+    "metering_outbox_lag_seconds 15",
+  ])
+    expect(text.split("\n")).toContain(line);
+  // A shard that went to another process no longer counts here.
+  nowMs = 20_000;
+  metrics.drain.position(1, 250, 2);
+  expect(await metrics.registry.metrics()).toContain("metering_buffer_entries 2\n");
+});
+
+test("labels stay few, whatever Stripe answers", async () => {
+  const metrics = createMetrics(() => 0);
+  for (let i = 0; i < 1_000; i++) metrics.flush.held(`code_${i}`, 1);
+  const held = (await metrics.registry.metrics())
+    .split("\n")
+    .filter((line) => line.startsWith("metering_reports_held_total{"));
+  expect(held.length).toBeLessThanOrEqual(51);
+  expect(held.at(-1)).toBe('metering_reports_held_total{reason="other"} 950');
+});
