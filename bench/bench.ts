@@ -1,0 +1,102 @@
+// `npm run bench`: how much of a bare gRPC server's rate is left when records are checked, made durable and acknowledged.
+import { Command, InvalidArgumentError } from "commander";
+import { Progress } from "../src/process/progress.ts";
+import { type Measured, machine, toReport, toTable } from "./report.ts";
+import { type Run, runOnce, SHAPES, type Timing } from "./scenarios.ts";
+import { startBench, type Target } from "./targets.ts";
+
+interface Options {
+  readonly seconds: number;
+  readonly rounds: number;
+  readonly only?: readonly string[];
+  readonly quick?: true;
+  readonly profile?: string;
+  readonly json?: true;
+}
+
+const TARGETS: readonly Target["name"][] = ["empty", "redis", "redis+drain", "postgres"];
+const WARM_UP_MS = 1_000;
+/** Servers are up from the start, but their code is not compiled yet: a first round that is thrown away. */
+const FIRST_ROUND: Timing = { warmUpMs: 0, measureMs: 2_000, loneMs: 200 };
+
+function timingOf({ seconds, quick }: Options): { timing: Timing; first: Timing } {
+  if (quick)
+    return { timing: { warmUpMs: 300, measureMs: 1_000, loneMs: 500 }, first: { ...FIRST_ROUND, measureMs: 1_000 } };
+  return { timing: { warmUpMs: WARM_UP_MS, measureMs: seconds * 1_000, loneMs: seconds * 500 }, first: FIRST_ROUND };
+}
+
+async function run(options: Options): Promise<void> {
+  const rounds = options.quick ? 1 : options.rounds;
+  const { timing, first } = timingOf(options);
+  const interruption = interrupted();
+  const bench = await startBench(options.profile);
+  const targets = bench.targets.filter(({ name }) => name === "empty" || (options.only?.includes(name) ?? true));
+  const scenarios = SHAPES.flatMap((shape) => targets.map((target) => ({ target, shape, runs: [] as Run[] })));
+  const progress = new Progress("bench", (rounds + 1) * scenarios.length, process.stderr);
+  try {
+    let done = 0;
+    for (let round = 0; round <= rounds; round += 1) {
+      for (const { target, shape, runs } of scenarios) {
+        progress.show(done, `${round === 0 ? "warming up" : `round ${round}`}: ${target.name} ${shape.name}`);
+        const one = await Promise.race([runOnce(target, shape, round === 0 ? first : timing), interruption]);
+        if (round > 0) runs.push(one);
+        done += 1;
+      }
+    }
+  } finally {
+    progress.end();
+    await bench.stop();
+  }
+  const measured: Measured[] = scenarios.map(({ target, shape, runs }) => ({ target: target.name, shape, runs }));
+  if (options.json) process.stdout.write(`${JSON.stringify(toReport(measured, timing, rounds, bench.versions))}\n`);
+  else process.stdout.write(`${JSON.stringify(machine(bench.versions))}\n\n${toTable(measured)}`);
+  if (bench.targets.length < TARGETS.length)
+    process.stderr.write("bench: no redis-server or valkey-server here, Redis was not measured\n");
+}
+
+/** Rejects on SIGINT or SIGTERM, so that the stores, which do not end with this process, are stopped and their data removed. */
+function interrupted(): Promise<never> {
+  const { promise, reject } = Promise.withResolvers<never>();
+  for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => reject(new Error("interrupted")));
+  // Nobody may be waiting when it comes.
+  promise.catch(() => {});
+  return promise;
+}
+
+function whole(text: string): number {
+  const value = Number(text);
+  if (!Number.isInteger(value) || value < 1 || value > 600)
+    throw new InvalidArgumentError("must be a whole number, 1..600");
+  return value;
+}
+
+function targetNames(list: string): readonly string[] {
+  const names = list.split(",");
+  const unknown = names.filter((name) => !(TARGETS as readonly string[]).includes(name));
+  if (unknown.length > 0) throw new InvalidArgumentError(`must be of ${TARGETS.join(", ")}`);
+  return names;
+}
+
+const command = new Command("bench")
+  .description(
+    "Measures RecordUsage and BatchRecordUsage over each store, beside an empty handler on the same gRPC server, by the same load generator. " +
+      "Checks after every run that the store holds as many records as were acknowledged. Starts its own stores, in a temporary directory.",
+  )
+  .option("--seconds <n>", "measured seconds a run", whole, 5)
+  .option("--rounds <n>", "how often every scenario has its turn", whole, 3)
+  .option("--only <targets>", `only these beside the empty handler: ${TARGETS.slice(1).join(",")}`, targetNames)
+  .option("--quick", "one round of one second: shows that it works, measures little")
+  .option("--profile <dir>", "leave CPU profiles of the servers there; slows them down")
+  .option("--json", "print one JSON object")
+  .addHelpText(
+    "after",
+    "\nWhat it means is told in bench/README.md. Exit codes: 0 measured, 1 something failed or records were lost.",
+  )
+  .action(run);
+
+try {
+  await command.parseAsync();
+} catch (cause) {
+  process.stderr.write(`bench: ${cause instanceof Error ? cause.message : String(cause)}\n`);
+  process.exitCode = 1;
+}
