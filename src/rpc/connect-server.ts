@@ -1,9 +1,10 @@
 // Connect (JSON and binary) and gRPC-Web, for browsers and curl, over HTTP/1.1. The same handlers and errors as gRPC.
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
-import type { Message } from "@bufbuild/protobuf";
+import { createRegistry, type Message } from "@bufbuild/protobuf";
 import { ConnectError, type ConnectRouter, type HandlerContext } from "@connectrpc/connect";
 import { connectNodeAdapter } from "@connectrpc/connect-node";
+import { BadRequestSchema, ErrorInfoSchema, RetryInfoSchema } from "../../gen/google/rpc/error_details_pb.ts";
 import { MeteringService } from "../../gen/metering/v1/metering_service_pb.ts";
 import { Call } from "./call.ts";
 import { Edge, type EdgeOptions, FailedCall, type RpcName } from "./edge.ts";
@@ -19,6 +20,13 @@ export interface ConnectServerOptions extends Omit<EdgeOptions, "transport"> {
   /** Answers what is no RPC; a 404 in JSON where there is none. */
   readonly fallback?: HttpHandler;
 }
+
+const JSON_OPTIONS = {
+  // The errors of a batch's items carry these as google.protobuf.Any.
+  registry: createRegistry(ErrorInfoSchema, BadRequestSchema, RetryInfoSchema),
+  // A misspelled field is refused: dropped, it would be usage that nobody ever bills.
+  ignoreUnknownFields: false,
+};
 
 /** A request must have come in whole by then. */
 const REQUEST_TIMEOUT_MS = 30_000;
@@ -36,6 +44,7 @@ export class ConnectServer {
     const adapter = connectNodeAdapter({
       routes: (router) => this.#route(router, options.handlers),
       readMaxBytes: MESSAGE_MAX_BYTES,
+      jsonOptions: JSON_OPTIONS,
       fallback: (request, response) => {
         (options.fallback ?? notFound)(request as IncomingMessage, response as ServerResponse);
       },

@@ -24,15 +24,21 @@ const LABEL_VALUE_MAX = 256;
 /** How much of a bad label key is shown in its field path. */
 const LABEL_KEY_SHOWN = 32;
 const NANOS_MAX = 999_999_999;
+/** Names told to who sends an unknown meter. */
+const METERS_SHOWN = 10;
 
 /** Makes domain records of sent ones, with every violation of a record named at once. */
 export class RecordValidator {
   readonly #catalog: MeterCatalog;
   readonly #clock: Clock;
+  readonly #unknownMeter: string;
 
   constructor(catalog: MeterCatalog, clock: Clock) {
     this.#catalog = catalog;
     this.#clock = clock;
+    const names = [...catalog.meters.keys()];
+    const shown = names.slice(0, METERS_SHOWN).join(", ");
+    this.#unknownMeter = `must be a configured meter: ${shown}${names.length > METERS_SHOWN ? ", ..." : ""}`;
   }
 
   /** The record of RecordUsage, or why it is none. `path` leads to the request: empty, or "requests[7]." for an item of a batch. */
@@ -79,7 +85,7 @@ export class RecordValidator {
       if (i === MEASUREMENTS_MAX) break;
       if (!this.#catalog.meters.has(meter)) {
         const reserved = meter === REQUESTS_METER ? "is counted by the service and may not be sent" : undefined;
-        found.add("unknown_meter", `${path}record.measurements[${i}].meter`, reserved ?? "must be a configured meter");
+        found.add("unknown_meter", `${path}record.measurements[${i}].meter`, reserved ?? this.#unknownMeter);
       } else if (isAmong(measurements, meter)) {
         found.add("invalid_record", `${path}record.measurements[${i}].meter`, "must occur only once");
       }
