@@ -75,6 +75,7 @@ export class ApplyStripeEvents {
     const { inbox, clock, logger } = this.#deps;
     signal.addEventListener("abort", () => this.wake(), { once: true });
     let forgetAtMs = clock.monotonicMs();
+    let away = false;
     while (!signal.aborted) {
       this.#woken = false;
       try {
@@ -82,9 +83,13 @@ export class ApplyStripeEvents {
           forgetAtMs += FORGET_EVERY_MS;
           await inbox.forgetApplied(FORGET_AFTER_MS, FORGET_LIMIT);
         }
-        if ((await this.applyDue(signal)) > 0) continue;
+        const applied = await this.applyDue(signal);
+        away = false;
+        if (applied > 0) continue;
       } catch (err) {
-        logger.warn({ err }, "stripe events cannot be read now; looking again");
+        // One line an outage.
+        if (!away) logger.warn({ err }, "stripe events cannot be read now; looking again until they can");
+        away = true;
       }
       await this.#pause();
     }

@@ -50,14 +50,18 @@ export async function runWhileHeld(
   work: (tenure: Tenure) => Promise<void>,
 ): Promise<void> {
   const { lease, holder, timing, clock, logger } = options;
+  let away = false;
   while (!stop.aborted) {
     // Conservative: the database's ttl begins after this instant.
     const askedMs = clock.monotonicMs();
     let grant: LeaseGrant | undefined;
     try {
       grant = await lease.acquire(holder, timing.ttlMs);
+      away = false;
     } catch (err) {
-      logger.warn({ err }, "could not campaign for the lease");
+      // One line an outage.
+      if (!away) logger.warn({ err }, "could not campaign for the lease; trying again until it can be had");
+      away = true;
     }
     if (grant !== undefined) await lead(options, stop, grant, askedMs, work);
     await clock.sleep(timing.retryMs, stop);

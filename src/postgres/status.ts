@@ -19,9 +19,21 @@ export interface Status {
     readonly windows: number;
     readonly oldestWindowStart: string | null;
     readonly unmappedCustomers: number;
+    /** At most ten, in order. */
+    readonly unmappedExamples: readonly string[];
   };
   readonly reports: Readonly<Record<"planned" | "sending" | "unknown" | "accepted" | "held", number>>;
-  readonly held: readonly { readonly reason: string; readonly reports: number; readonly example: string }[];
+  /** By reason, with one of them. */
+  readonly held: readonly {
+    readonly reason: string;
+    readonly reports: number;
+    readonly example: {
+      readonly identifier: string;
+      readonly customerId: string;
+      readonly eventName: string;
+      readonly message: string;
+    };
+  }[];
   readonly gaps: readonly {
     readonly shard: number;
     readonly lostFrom: string | null;

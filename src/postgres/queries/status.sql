@@ -17,14 +17,21 @@ SELECT json_build_object(
   'pending', (
     SELECT json_build_object('windows', count(*), 'oldestWindowStart', min(p.window_start),
       'unmappedCustomers', count(DISTINCT p.customer_id) FILTER (WHERE a.customer_id IS NULL AND p.customer_id NOT LIKE 'cus\_%'))
-    FROM pending_window p LEFT JOIN account a USING (customer_id) WHERE p.total <> p.reported),
+    FROM pending_window p LEFT JOIN account a USING (customer_id) WHERE p.total <> p.reported)::jsonb
+    || jsonb_build_object('unmappedExamples', ARRAY(
+      SELECT DISTINCT p.customer_id FROM pending_window p LEFT JOIN account a USING (customer_id)
+      WHERE p.total <> p.reported AND a.customer_id IS NULL AND p.customer_id NOT LIKE 'cus\_%' ORDER BY 1 LIMIT 10)),
   'reports', (
-    SELECT json_object_agg(state, coalesce(reports, 0))
-    FROM unnest(ARRAY['planned', 'sending', 'unknown', 'accepted', 'held']) AS s(state)
+    SELECT json_object_agg(state, coalesce(reports, 0) ORDER BY i)
+    FROM unnest(ARRAY['planned', 'sending', 'unknown', 'accepted', 'held']) WITH ORDINALITY AS s(state, i)
     LEFT JOIN (SELECT state, count(*) AS reports FROM report GROUP BY state) AS r USING (state)),
   'held', (
     SELECT coalesce(json_agg(h ORDER BY h.reports DESC), '[]')
-    FROM (SELECT reason, count(*) AS reports, min(identifier) AS example FROM report WHERE state = 'held' GROUP BY reason) AS h),
+    FROM (
+      SELECT g.reason, g.reports, json_build_object('identifier', r.identifier, 'customerId', r.customer_id,
+        'eventName', r.event_name, 'message', r.message) AS example
+      FROM (SELECT reason, count(*) AS reports, min(identifier) AS first FROM report WHERE state = 'held' GROUP BY reason) AS g
+      JOIN report r ON r.identifier = g.first) AS h),
   'gaps', (
     SELECT coalesce(json_agg(json_build_object('shard', shard, 'lostFrom', lost_from, 'lostTo', lost_to, 'detectedAt', detected_at)
       ORDER BY gap_id DESC), '[]')

@@ -23,7 +23,7 @@ export function buildCommand(): Command {
     .description(
       "Runs every role of the service in this process and brings up what it lacks: an embedded PostgreSQL 18 without DATABASE_URL; " +
         "a Redis without REDIS_URL, where redis-server or valkey-server is on the PATH (else records go straight to Postgres); " +
-        "a SIMULATED Stripe without STRIPE_SECRET_KEY. Applies migrations. Ctrl-C ends all of it; the data stays in METERING_DATA_DIR.",
+        "a SIMULATED Stripe without STRIPE_SECRET_KEY. Applies migrations. Ctrl-C ends all of it; the data stays in METERING_DATA_DIR. Killed with SIGKILL, it leaves its stores running; the next start ends them.",
     )
     .option("--json", "print where everything listens as one JSON object, instead of for people")
     .addHelpText(

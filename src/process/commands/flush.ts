@@ -60,7 +60,7 @@ Example: metering flush --customer cus_123`,
         }
         const { openReports, heldReports, unmappedWindows } = await parts.reports.backlog();
         const left = { openReports, heldReports, unmappedWindows };
-        process.stdout.write(options.json ? `${JSON.stringify(left)}\n` : describe(left));
+        process.stdout.write(options.json ? `${JSON.stringify(left)}\n` : describe(options.customer, left));
       } finally {
         await pool.end();
       }
@@ -73,10 +73,17 @@ function showProgress(openReports: number | undefined): void {
   process.stderr.write(openReports === undefined ? "\r\u001b[K" : `\r\u001b[K${openReports} reports under way`);
 }
 
-function describe(left: { openReports: number; heldReports: number; unmappedWindows: number }): string {
-  const lines = ["Reported."];
-  if (left.openReports > 0) lines.push(`${left.openReports} reports will be tried again.`);
-  if (left.heldReports > 0) lines.push(`${left.heldReports} reports are held: see "metering status".`);
-  if (left.unmappedWindows > 0) lines.push(`${left.unmappedWindows} windows wait for a Stripe customer.`);
+/** The counts are those of all customers. */
+function describe(
+  customerId: string | undefined,
+  left: { openReports: number; heldReports: number; unmappedWindows: number },
+): string {
+  const whose = customerId === undefined ? "Everything" : `Everything of ${customerId}`;
+  const lines = [`${whose} that the ledger holds for a known Stripe customer was sent once.`];
+  if (left.openReports > 0) lines.push(`Of all customers: ${left.openReports} reports will be tried again.`);
+  if (left.heldReports > 0)
+    lines.push(`Of all customers: ${left.heldReports} reports are held: see "metering status".`);
+  if (left.unmappedWindows > 0)
+    lines.push(`Of all customers: ${left.unmappedWindows} windows wait for a Stripe customer.`);
   return `${lines.join("\n")}\n`;
 }

@@ -50,7 +50,7 @@ function describe(status: Status): string {
       "pending",
       `${pending.windows} windows${pending.oldestWindowStart ? `, oldest ${pending.oldestWindowStart}` : ""}`,
     ],
-    ["unmapped", `${pending.unmappedCustomers} customers without a Stripe customer`],
+    ["unmapped", unmappedLine(pending)],
     [
       "reports",
       Object.entries(reports)
@@ -59,7 +59,7 @@ function describe(status: Status): string {
     ],
     ...status.held.map(({ reason, reports: count, example }) => [
       "  HELD",
-      `${count} ${reason}, for example ${example}`,
+      `${count} ${reason}, for example ${example.customerId} ${example.eventName}: ${example.message} (${example.identifier})`,
     ]),
     ["refused", refused.length === 0 ? "none" : refused.join(", ")],
     ["webhooks", `${stripeEvents.waiting} waiting, ${stripeEvents.dead} dead`],
@@ -67,6 +67,12 @@ function describe(status: Status): string {
     ...status.gaps.map((gap) => ["  GAP", `shard ${gap.shard}: ${gap.lostFrom ?? "the beginning"} to ${gap.lostTo}`]),
   ];
   return lines.map(([name = "", text = ""]) => `${name.padEnd(10)}${text}\n`).join("");
+}
+
+function unmappedLine({ unmappedCustomers, unmappedExamples }: Status["pending"]): string {
+  if (unmappedCustomers === 0) return "none";
+  const more = unmappedCustomers > unmappedExamples.length ? ", ..." : "";
+  return `${unmappedCustomers} customers without a Stripe customer: ${unmappedExamples.join(", ")}${more}`;
 }
 
 function drainLine({ intake, drainWorkers, watermark, watermarkLagMs }: Status): string {
