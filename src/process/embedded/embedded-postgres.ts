@@ -9,7 +9,7 @@ import { fileURLToPath, pathToFileURL } from "node:url";
 import { promisify } from "node:util";
 import { freePort } from "./free-port.ts";
 import { ensurePassword } from "./password-file.ts";
-import { endOrphan, type ServerProcess, startServerProcess } from "./server-process.ts";
+import { endOrphan, type ServerCommand, type ServerProcess, startServerProcess } from "./server-process.ts";
 import { type RunAs, runUnprivileged } from "./unprivileged-user.ts";
 
 export interface EmbeddedPostgresOptions {
@@ -37,6 +37,8 @@ const SUPERUSER = "postgres";
 const DATABASE = "metering";
 const READY_POLL_MS = 10;
 const READY_TIMEOUT_MS = 60_000;
+const LEFTOVERS_POLL_MS = 100;
+const LEFTOVERS_TIMEOUT_MS = 10_000;
 /** Fast shutdown: ends sessions, checkpoints, exits. */
 const STOP_SIGNAL = "SIGINT";
 
@@ -58,18 +60,32 @@ export async function startEmbeddedPostgres(options: EmbeddedPostgresOptions): P
   if (!existsSync(dataDir)) await createCluster(home, binDir, runAs);
   const port = options.port ?? (await freePort());
   const args = ["-D", dataDir, ...settingArgs({ ...SETTINGS, ...options.settings, port: String(port) })];
-  const server = await startServerProcess(
-    {
-      name: "PostgreSQL",
-      ...commandLine(runAs, join(binDir, "postgres"), args),
-      cwd: home,
-      logFile: join(home, "postgres.log"),
-      recordFile,
-      stopSignal: STOP_SIGNAL,
-    },
-    (signal, pid) => becomesReady(dataDir, pid, signal),
-  );
-  return handle(server, port, password);
+  const command: ServerCommand = {
+    name: "PostgreSQL",
+    ...commandLine(runAs, join(binDir, "postgres"), args),
+    cwd: home,
+    logFile: join(home, "postgres.log"),
+    recordFile,
+    stopSignal: STOP_SIGNAL,
+  };
+  const start = () => startServerProcess(command, (signal, pid) => becomesReady(dataDir, pid, signal));
+  return handle(await afterLeftovers(start), port, password);
+}
+
+/**
+ * A server that was killed a moment ago leaves processes that still hold its shared memory, and the next one refuses to start beside
+ * them. They end by themselves as soon as they notice: until then, starting is tried again.
+ */
+async function afterLeftovers(start: () => Promise<ServerProcess>): Promise<ServerProcess> {
+  for (let waitedMs = 0; ; waitedMs += LEFTOVERS_POLL_MS) {
+    try {
+      return await start();
+    } catch (cause) {
+      const leftovers = cause instanceof Error && cause.message.includes("pre-existing shared memory block");
+      if (!leftovers || waitedMs >= LEFTOVERS_TIMEOUT_MS) throw cause;
+      await delay(LEFTOVERS_POLL_MS);
+    }
+  }
 }
 
 const SETTINGS = { listen_addresses: "127.0.0.1", unix_socket_directories: "", max_connections: "200" };
