@@ -1,5 +1,5 @@
 // Which meters exist, and how a record becomes quantities of Stripe meters. The shape of metering.config.json, parsed.
-import type { UsageRecord } from "./usage-record.ts";
+import { compareText, type UsageRecord } from "./usage-record.ts";
 
 /** The meter that the service itself adds: 1 a record. Callers cannot send it; it can be read and billed like any other. */
 export const REQUESTS_METER = "requests";
@@ -19,7 +19,14 @@ export interface BillingRule {
   readonly eventName: string;
   /** 1..10^6. */
   readonly weight: bigint;
+  /** What else its events carry, by key: a text, or MODEL or STRIPE_MODEL in whole. Undefined: nothing. */
+  readonly payload?: ReadonlyMap<string, string> | undefined;
 }
+
+/** A payload value that stands for the record's model. */
+export const MODEL = "{model}";
+/** A payload value that stands for the record's model as Stripe's token billing names it. */
+export const STRIPE_MODEL = "{stripe_model}";
 
 /** What metering.config.json says. */
 export interface MeterCatalog {
@@ -33,6 +40,8 @@ export interface MeterCatalog {
 /** A quantity on its way to one Stripe meter. */
 export interface BillableQuantity {
   readonly eventName: string;
+  /** What else the event carries: canonical JSON of an object of strings, "{}" for nothing. Quantities of one name and payload add up. */
+  readonly payload: string;
   readonly quantity: bigint;
 }
 
@@ -56,17 +65,43 @@ export function matchesModel(pattern: string, model: string): boolean {
 }
 
 /**
- * The Stripe quantities of one record, sorted by event name, zeros left out. A measurement goes to every rule that names its
+ * The Stripe quantities of one record, sorted by event name and payload, zeros left out. A measurement goes to every rule that names its
  * meter and matches its model, so that one count can feed several Stripe meters.
  */
 export function billableQuantities(record: MeasuredRecord, catalog: MeterCatalog): BillableQuantity[] {
-  const sums = new Map<string, bigint>();
+  const sums: { eventName: string; payload: string; quantity: bigint }[] = [];
   for (const rule of catalog.billing) {
-    const quantity = quantityOf(record, rule.meter);
-    if (quantity === 0n || !matchesModel(rule.modelPattern, record.model)) continue;
-    sums.set(rule.eventName, (sums.get(rule.eventName) ?? 0n) + quantity * rule.weight);
+    const measured = quantityOf(record, rule.meter);
+    if (measured === 0n || !matchesModel(rule.modelPattern, record.model)) continue;
+    const { eventName } = rule;
+    const payload = payloadOf(rule, record.model);
+    const quantity = measured * rule.weight;
+    const sum = sums.find((one) => one.eventName === eventName && one.payload === payload);
+    if (sum) sum.quantity += quantity;
+    else sums.push({ eventName, payload, quantity });
   }
-  return [...sums].sort(([a], [b]) => (a < b ? -1 : 1)).map(([eventName, quantity]) => ({ eventName, quantity }));
+  return sums.sort((a, b) => compareText(a.eventName, b.eventName) || compareText(a.payload, b.payload));
+}
+
+function payloadOf({ payload }: BillingRule, model: string): string {
+  if (payload === undefined || payload.size === 0) return "{}";
+  const entries = [...payload].map(([key, value]) => {
+    return [key, value === MODEL ? model : value === STRIPE_MODEL ? stripeModel(model) : value] as const;
+  });
+  return JSON.stringify(Object.fromEntries(entries.sort(([a], [b]) => compareText(a, b))));
+}
+
+/**
+ * A model as Stripe's token billing names it, from "provider/model": Anthropic's without date or "-latest" and with dots in its version,
+ * OpenAI's without date, all others as they are. Source: the payloads of Stripe's own token meter (npm @stripe/token-meter 0.1.0).
+ */
+export function stripeModel(model: string): string {
+  if (model.startsWith("anthropic/")) {
+    return model.replace(/-(\d{8}|latest)$/, "").replace(/(\d)-(\d)/g, "$1.$2");
+  }
+  if (model.startsWith("openai/") && model !== "openai/gpt-4o-2024-05-13")
+    return model.replace(/-\d{4}-\d{2}-\d{2}$/, "");
+  return model;
 }
 
 function quantityOf(record: MeasuredRecord, meter: string): bigint {

@@ -7,6 +7,8 @@ export interface PendingWindow {
   /** The Stripe customer to bill; windows of unmapped customers are never planned. */
   readonly stripeCustomerId: string;
   readonly eventName: string;
+  /** What else its events carry: canonical JSON of an object of strings. */
+  readonly payload: string;
   /** A minute, or the part of one on one side of a period boundary. Whole seconds. */
   readonly windowStartMs: number;
   readonly windowEndMs: number;
@@ -16,19 +18,33 @@ export interface PendingWindow {
   readonly nextSequence: number;
 }
 
+/**
+ * What a report is for. Sent: `usage`, what a window held beyond what was reported; `retry`, the value of a held report once more;
+ * `repair`, what makes up for a drift; `cancel`, the same by cancelling the event `origin`; `carry`, what an invoice left out, once more.
+ * Booked and never sent: `drift`, what Stripe counted beyond what was believed; `unbilled`, what it counted after the invoice was final.
+ */
+export type ReportKind = "usage" | "retry" | "repair" | "cancel" | "carry" | "drift" | "unbilled";
+
 /** A frozen intent. None of these fields ever changes, nor is the identifier ever sent with others (P3). */
 export interface Report {
   /** Also the Idempotency-Key; at most 100 characters. */
   readonly identifier: string;
+  readonly kind: ReportKind;
+  /** The report that a retry is sent instead of, or whose event a cancel cancels; undefined for other kinds. */
+  readonly origin: string | undefined;
   readonly customerId: string;
   readonly stripeCustomerId: string;
   readonly eventName: string;
+  /** As the window's. */
+  readonly payload: string;
   readonly windowStartMs: number;
   readonly sequence: number;
   /** 1 to 15 digits, never 0. Negative when a window shrank (a period boundary became known late, or a correction). */
   readonly value: bigint;
-  /** The window's start: inside the right billing period (P4), in whole seconds. */
+  /** Of the event, in whole seconds: the window's start, which is inside the right billing period (P4), unless the report is late. */
   readonly timestampMs: number;
+  /** The window's period was closed: the event carries the time of planning, in the period that is open. */
+  readonly late: boolean;
 }
 
 /** Stripe takes values of at most 15 significant digits. */
@@ -40,19 +56,22 @@ const VALUE_MAX = 999_999_999_999_999n;
  */
 export function planReports(windows: readonly PendingWindow[], deploymentId: string): Report[] {
   return windows.flatMap((window) => {
-    const { customerId, stripeCustomerId, eventName, windowStartMs } = window;
-    return splitValue(window.total - window.reported).map((value, i) => {
+    const { customerId, stripeCustomerId, eventName, payload, windowStartMs } = window;
+    return splitValue(window.total - window.reported).map((value, i): Report => {
       const sequence = window.nextSequence + i;
-      const identifier = identifierOf(deploymentId, customerId, eventName, windowStartMs, sequence);
       return {
-        identifier,
+        identifier: identifierOf(deploymentId, window, sequence),
+        kind: "usage",
+        origin: undefined,
         customerId,
         stripeCustomerId,
         eventName,
+        payload,
         windowStartMs,
         sequence,
         value,
         timestampMs: windowStartMs,
+        late: false,
       };
     });
   });
@@ -65,15 +84,19 @@ export function planReports(windows: readonly PendingWindow[], deploymentId: str
  */
 export function identifierOf(
   deploymentId: string,
-  customerId: string,
-  eventName: string,
-  windowStartMs: number,
+  window: Pick<PendingWindow, "customerId" | "eventName" | "payload" | "windowStartMs">,
   sequence: number,
 ): string {
+  const { customerId, eventName, payload, windowStartMs } = window;
   const seconds = windowStartMs / 1000;
   if (!Number.isSafeInteger(seconds)) throw new RangeError(`window start ${windowStartMs} ms is not a whole second`);
-  // JSON keeps the parts apart: ("a", "bc") and ("ab", "c") differ.
-  const digest = hash("sha256", JSON.stringify([deploymentId, customerId, eventName, seconds, sequence]), "hex");
+  // JSON keeps the parts apart: ("a", "bc") and ("ab", "c") differ. Without a payload, as it was before there was one.
+  const extra = payload === "{}" ? [] : [payload];
+  const digest = hash(
+    "sha256",
+    JSON.stringify([deploymentId, customerId, eventName, seconds, sequence, ...extra]),
+    "hex",
+  );
   return `u-${seconds}-${sequence}-${digest.slice(0, 40)}`;
 }
 
@@ -102,8 +125,12 @@ export type SinkOutcome =
   /** Processed or not: nobody knows. */
   | { readonly kind: "unknown"; readonly message: string };
 
-/** planned: never sent, or surely not processed. sending: a send may be under way. unknown: was sent, fate unknown. accepted, held: settled. */
-export type ReportState = "planned" | "sending" | "unknown" | "accepted" | "held";
+/**
+ * planned: never sent, or surely not processed. sending: a send may be under way. unknown: was sent, fate unknown.
+ * sent: taken without a check, by the stream. accepted, held: settled. superseded: held, and then
+ * replaced by a retry.
+ */
+export type ReportState = "planned" | "sending" | "unknown" | "sent" | "accepted" | "held" | "superseded";
 
 /** A resend is safe while Stripe surely still knows the identifier: it keeps identifiers and keys for at least 24 h; one hour is spare. */
 export const RESEND_HORIZON_MS = 23 * 3_600_000;

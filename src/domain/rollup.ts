@@ -29,6 +29,7 @@ export interface RollupDelta {
 export interface PendingDelta {
   readonly customerId: string;
   readonly eventName: string;
+  readonly payload: string;
   readonly windowStartMs: number;
   readonly windowEndMs: number;
   readonly quantity: bigint;
@@ -66,13 +67,20 @@ export function sumBatch(
       addRollup(days, record.customerId, seriesId, dayMs, quantity);
     }
     const minute = windowAt(record.eventTimeMs, MINUTE_MS, boundaries);
-    for (const { eventName, quantity } of billableQuantities(record, catalog)) {
-      const key = JSON.stringify([record.customerId, eventName, minute.startMs]);
+    for (const { eventName, payload, quantity } of billableQuantities(record, catalog)) {
+      const key = JSON.stringify([record.customerId, eventName, payload, minute.startMs]);
       const sum = pending.get(key);
       if (sum) sum.quantity += quantity;
       else {
         const { customerId } = record;
-        pending.set(key, { customerId, eventName, windowStartMs: minute.startMs, windowEndMs: minute.endMs, quantity });
+        pending.set(key, {
+          customerId,
+          eventName,
+          payload,
+          windowStartMs: minute.startMs,
+          windowEndMs: minute.endMs,
+          quantity,
+        });
       }
     }
   }
@@ -84,7 +92,8 @@ export function sumBatch(
       (a, b) =>
         compareText(a.customerId, b.customerId) ||
         a.windowStartMs - b.windowStartMs ||
-        compareText(a.eventName, b.eventName),
+        compareText(a.eventName, b.eventName) ||
+        compareText(a.payload, b.payload),
     ),
   };
 }

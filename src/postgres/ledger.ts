@@ -209,6 +209,7 @@ async function write(
       (p) => p.customerId,
       (p) => p.windowStartMs,
       (p) => p.eventName,
+      (p) => p.payload,
       (p) => p.windowEndMs,
       (p) => p.quantity.toString(),
     ),

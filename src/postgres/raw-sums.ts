@@ -25,8 +25,8 @@ export interface RawSums {
 }
 
 /** Key of what waits for a Stripe meter in the window that starts at windowStartMs. */
-export function pendingKey(windowStartMs: number, eventName: string): string {
-  return `${windowStartMs} ${eventName}`;
+export function pendingKey(windowStartMs: number, eventName: string, payload: string): string {
+  return JSON.stringify([windowStartMs, eventName, payload]);
 }
 
 /**
@@ -56,7 +56,7 @@ export async function sumRawRecords(
       recordCount += delta.recordCount;
     }
     for (const delta of sums.pending) {
-      const key = pendingKey(delta.windowStartMs, delta.eventName);
+      const key = pendingKey(delta.windowStartMs, delta.eventName, delta.payload);
       pending.set(key, (pending.get(key) ?? 0n) + delta.quantity);
     }
   }

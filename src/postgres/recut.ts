@@ -104,14 +104,14 @@ async function splitPending(
   minutes: readonly SplitWindow[],
   sums: RawSums,
 ): Promise<void> {
-  const locked = await client.query<{ window_start: Date; event_name: string; total: string }>(LOCK_PENDING, [
-    customerId,
-    minutes.map((m) => new Date(m.startMs)),
-  ]);
+  const locked = await client.query<{ window_start: Date; event_name: string; payload: string; total: string }>(
+    LOCK_PENDING,
+    [customerId, minutes.map((m) => new Date(m.startMs))],
+  );
   const byStart = new Map(minutes.map((m) => [m.startMs, m.pieces]));
-  const rows = locked.rows.flatMap(({ window_start, event_name: eventName, total }) => {
+  const rows = locked.rows.flatMap(({ window_start, event_name: eventName, payload, total }) => {
     const pieces = byStart.get(window_start.getTime()) ?? [];
-    const shares = pieces.map((p) => sums.pending.get(pendingKey(p.startMs, eventName)) ?? 0n);
+    const shares = pieces.map((p) => sums.pending.get(pendingKey(p.startMs, eventName, payload)) ?? 0n);
     const parts = divideTotal(BigInt(total), shares);
     return pieces.map(({ startMs, endMs }, i) => {
       return {
@@ -119,6 +119,7 @@ async function splitPending(
         windowStartMs: startMs,
         windowEndMs: endMs,
         eventName,
+        payload,
         total: parts[i] ?? 0n,
         first: i === 0,
       };

@@ -1,6 +1,6 @@
 // The outbox. Each write is one transaction behind the lease's fence, and works on a whole batch.
 import type { ClaimStep, PlanCursor, Reports, SettledReport } from "../app/ports/reports.ts";
-import { HELD_OUTCOME_UNKNOWN, maySend, type PendingWindow, type Report } from "../domain/report.ts";
+import { HELD_OUTCOME_UNKNOWN, maySend, type PendingWindow, type Report, type ReportKind } from "../domain/report.ts";
 import { inFencedTransaction } from "./lease.ts";
 import type { Pool, PoolClient } from "./pool.ts";
 import { sqlFile } from "./sql-file.ts";
@@ -28,8 +28,14 @@ export function postgresReports(pool: Pool, leaseName: string): Reports {
           scope.customerId ?? null,
           scope.includeOpen,
           ...(after
-            ? [new Date(after.windowEndMs), after.customerId, new Date(after.windowStartMs), after.eventName]
-            : [null, null, null, null]),
+            ? [
+                new Date(after.windowEndMs),
+                after.customerId,
+                new Date(after.windowStartMs),
+                after.eventName,
+                after.payload,
+              ]
+            : [null, null, null, null, null]),
           limit,
         ]);
         const windows = found.rows.map(toPendingWindow);
@@ -77,6 +83,7 @@ interface WindowRow {
   customer_id: string;
   stripe_customer_id: string;
   event_name: string;
+  payload: string;
   window_start: Date;
   window_end: Date;
   total: string;
@@ -86,13 +93,17 @@ interface WindowRow {
 
 interface DueRow {
   identifier: string;
+  kind: ReportKind;
+  origin: string | null;
   customer_id: string;
   stripe_customer_id: string;
   event_name: string;
+  payload: string;
   window_start: Date;
   sequence: number;
   value: string;
   event_timestamp: Date;
+  late: boolean;
   attempts: number;
   before: "planned" | "unknown";
   first_attempt_at: Date | null;
@@ -106,6 +117,7 @@ function toPendingWindow(row: WindowRow): PendingWindow {
     customerId: row.customer_id,
     stripeCustomerId: row.stripe_customer_id,
     eventName: row.event_name,
+    payload: row.payload,
     windowStartMs: row.window_start.getTime(),
     windowEndMs: row.window_end.getTime(),
     total: BigInt(row.total),
@@ -117,20 +129,24 @@ function toPendingWindow(row: WindowRow): PendingWindow {
 function cursorAt(windows: readonly PendingWindow[]): PlanCursor | undefined {
   const last = windows.at(-1);
   if (last === undefined) return undefined;
-  const { windowEndMs, customerId, windowStartMs, eventName } = last;
-  return { windowEndMs, customerId, windowStartMs, eventName };
+  const { windowEndMs, customerId, windowStartMs, eventName, payload } = last;
+  return { windowEndMs, customerId, windowStartMs, eventName, payload };
 }
 
 function toReport(row: DueRow): Report {
   return {
     identifier: row.identifier,
+    kind: row.kind,
+    origin: row.origin ?? undefined,
     customerId: row.customer_id,
     stripeCustomerId: row.stripe_customer_id,
     eventName: row.event_name,
+    payload: row.payload,
     windowStartMs: row.window_start.getTime(),
     sequence: row.sequence,
     value: BigInt(row.value),
     timestampMs: row.event_timestamp.getTime(),
+    late: row.late,
   };
 }
 

@@ -30,7 +30,11 @@ function create(stripe: Stripe, report: Report): Promise<Stripe.Response<Stripe.
       event_name: report.eventName,
       identifier: report.identifier,
       timestamp: report.timestampMs / 1000,
-      payload: { stripe_customer_id: report.stripeCustomerId, value: report.value.toString() },
+      payload: {
+        ...(JSON.parse(report.payload) as Record<string, string>),
+        stripe_customer_id: report.stripeCustomerId,
+        value: report.value.toString(),
+      },
     },
     { idempotencyKey: report.identifier },
   );

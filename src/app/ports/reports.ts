@@ -37,6 +37,7 @@ export interface PlanCursor {
   readonly customerId: string;
   readonly windowStartMs: number;
   readonly eventName: string;
+  readonly payload: string;
 }
 
 /** One step of a pass. */

@@ -4,8 +4,8 @@
 --   $9..$14   series: customer, series id, API key, model, meter, labels
 --   $15..$19  quarter-hour deltas: customer, window start in ms, series id, quantity, record count
 --   $20..$24  day deltas: the same
---   $25..$29  pending deltas: customer, window start in ms, event name, window end in ms, quantity
---   $30..$33  refused records: customer, idempotency key, reason, record
+--   $25..$30  pending deltas: customer, window start in ms, event name, payload, window end in ms, quantity
+--   $31..$34  refused records: customer, idempotency key, reason, record
 WITH raw AS (
   INSERT INTO usage_record (customer_id, idempotency_key, event_day, event_time, api_key_id, model, measurements, labels)
   SELECT customer_id, key, day::date, to_timestamp(time_ms::float8 / 1000), api_key_id, model, measurements::jsonb, labels::jsonb
@@ -40,16 +40,16 @@ WITH raw AS (
   ON CONFLICT (customer_id, window_start, series_id) DO UPDATE
   SET quantity = t.quantity + excluded.quantity, record_count = t.record_count + excluded.record_count
 ), pending AS (
-  INSERT INTO pending_window AS t (customer_id, window_start, event_name, window_end, total)
-  SELECT customer_id, to_timestamp(start_ms::float8 / 1000), event_name, to_timestamp(end_ms::float8 / 1000), quantity::bigint
+  INSERT INTO pending_window AS t (customer_id, window_start, event_name, payload, window_end, total)
+  SELECT customer_id, to_timestamp(start_ms::float8 / 1000), event_name, payload, to_timestamp(end_ms::float8 / 1000), quantity::bigint
   FROM ROWS FROM (
     json_array_elements_text($25), json_array_elements_text($26), json_array_elements_text($27), json_array_elements_text($28),
-    json_array_elements_text($29)
-  ) AS r(customer_id, start_ms, event_name, end_ms, quantity)
-  ON CONFLICT (customer_id, window_start, event_name) DO UPDATE SET total = t.total + excluded.total
+    json_array_elements_text($29), json_array_elements_text($30)
+  ) AS r(customer_id, start_ms, event_name, payload, end_ms, quantity)
+  ON CONFLICT (customer_id, window_start, event_name, payload) DO UPDATE SET total = t.total + excluded.total
 )
 INSERT INTO refused_record (customer_id, idempotency_key, reason, record)
 SELECT customer_id, key, reason, record::jsonb
 FROM ROWS FROM (
-  json_array_elements_text($30), json_array_elements_text($31), json_array_elements_text($32), json_array_elements_text($33)
+  json_array_elements_text($31), json_array_elements_text($32), json_array_elements_text($33), json_array_elements_text($34)
 ) AS r(customer_id, key, reason, record);

@@ -3,7 +3,7 @@
 -- A customer's meter of which some report waits for its retry waits with all its reports: else one customer whose sends keep failing
 -- would fill every batch, and nobody else's would ever be sent.
 -- $1 bigint: epoch of this leader; $2 integer: most rows. Indexes report_due, report_open_customer.
-SELECT identifier, customer_id, stripe_customer_id, event_name, window_start, sequence, value, event_timestamp, attempts,
+SELECT identifier, kind, origin, customer_id, stripe_customer_id, event_name, payload, window_start, sequence, value, event_timestamp, late, attempts,
   CASE state WHEN 'planned' THEN 'planned' ELSE 'unknown' END AS before, first_attempt_at, now() AS now
 FROM report r
 WHERE state IN ('planned', 'sending', 'unknown') AND next_attempt_at <= now() AND (state <> 'sending' OR lease_epoch < $1)

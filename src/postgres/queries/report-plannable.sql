@@ -4,13 +4,13 @@
 -- The shard is shardOf of src/domain/shard.ts, once more in SQL.
 -- Locks in the order of the primary key, as appliers do, and waits for them: a busy window is late by one commit, never left out.
 -- $1 text or null: customer; $2 boolean: open windows too, unless they lie in the future; after which window to go on, or all null:
--- $3 timestamptz: its end, $4 text: customer, $5 timestamptz: start, $6 text: event name; $7 integer: most rows.
+-- $3 timestamptz: its end, $4 text: customer, $5 timestamptz: start, $6 text: event name, $7 text: payload; $8 integer: most rows.
 -- Index pending_window_unplanned.
 WITH closed AS MATERIALIZED (
   SELECT shard, CASE WHEN intake = 'redis' THEN least(now(), coalesce(watermark, '-infinity')) ELSE now() END AS until
   FROM shard, deployment
 ), chosen AS MATERIALIZED (
-  SELECT p.customer_id, p.window_start, p.event_name, coalesce(a.stripe_customer_id, p.customer_id) AS stripe_customer_id
+  SELECT p.customer_id, p.window_start, p.event_name, p.payload, coalesce(a.stripe_customer_id, p.customer_id) AS stripe_customer_id
   FROM pending_window p LEFT JOIN account a USING (customer_id)
   WHERE p.total <> p.reported
     AND ($1::text IS NULL OR p.customer_id = $1)
@@ -19,14 +19,15 @@ WITH closed AS MATERIALIZED (
         WHERE shard = ('x' || left(encode(sha256(convert_to(p.customer_id, 'UTF8')), 'hex'), 8))::bit(32)::bigint
           % (SELECT shard_count FROM deployment))
       OR $2::boolean AND p.window_start <= now())
-    AND ($3::timestamptz IS NULL OR (p.window_end, p.customer_id, p.window_start, p.event_name) > ($3, $4::text, $5::timestamptz, $6::text))
+    AND ($3::timestamptz IS NULL OR (p.window_end, p.customer_id, p.window_start, p.event_name, p.payload)
+      > ($3, $4::text, $5::timestamptz, $6::text, $7::text))
     AND (a.customer_id IS NOT NULL OR p.customer_id LIKE 'cus\_%')
-  ORDER BY p.window_end, p.customer_id, p.window_start, p.event_name
-  LIMIT $7
+  ORDER BY p.window_end, p.customer_id, p.window_start, p.event_name, p.payload
+  LIMIT $8
 ), locked AS MATERIALIZED (
   SELECT p.*, c.stripe_customer_id
-  FROM chosen c JOIN pending_window p USING (customer_id, window_start, event_name)
-  ORDER BY p.customer_id COLLATE "C", p.window_start, p.event_name COLLATE "C"
+  FROM chosen c JOIN pending_window p USING (customer_id, window_start, event_name, payload)
+  ORDER BY p.customer_id COLLATE "C", p.window_start, p.event_name COLLATE "C", p.payload COLLATE "C"
   FOR NO KEY UPDATE OF p
 )
-SELECT * FROM locked ORDER BY window_end, customer_id, window_start, event_name;
+SELECT * FROM locked ORDER BY window_end, customer_id, window_start, event_name, payload;

@@ -37,7 +37,7 @@ export async function addUsage(pool: Pool, ...usage: Usage[]): Promise<void> {
   } of usage) {
     await pool.query(
       `INSERT INTO pending_window AS p (customer_id, window_start, event_name, window_end, total) VALUES ($1, $2, $3, $4, $5)
-       ON CONFLICT (customer_id, window_start, event_name) DO UPDATE SET total = p.total + excluded.total`,
+       ON CONFLICT (customer_id, window_start, event_name, payload) DO UPDATE SET total = p.total + excluded.total`,
       [customerId, new Date(windowStartMs), eventName, new Date(windowStartMs + windowMs), quantity],
     );
   }

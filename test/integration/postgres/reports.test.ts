@@ -498,7 +498,7 @@ test("applies, planning and settling at once: no deadlock, and the sums agree", 
 });
 
 test.each([
-  ["report-plannable", [null, false, null, null, null, null, 10], ["pending_window_unplanned"]],
+  ["report-plannable", [null, false, null, null, null, null, null, 10], ["pending_window_unplanned"]],
   ["report-due", [1, 10], ["report_due"]],
   ["report-backlog", [], ["report_held", "pending_window_unplanned"]],
   ["flush-request-unplanned", [], ["flush_request_open"]],

@@ -24,13 +24,17 @@ function reportOf(customer: number, sequence: number): ClaimedReport {
   const customerId = `cus_${customer}`;
   return {
     identifier: `${customerId}-${sequence}`,
+    kind: "usage",
+    origin: undefined,
     customerId,
     stripeCustomerId: customerId,
     eventName: "tokens",
+    payload: "{}",
     windowStartMs: 0,
     sequence,
     value: 1n,
     timestampMs: 0,
+    late: false,
     before: "planned",
     attempts: 1,
   };

@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { billableQuantities, type MeterCatalog, matchesModel } from "../../../src/domain/meter.ts";
+import { billableQuantities, type MeterCatalog, matchesModel, stripeModel } from "../../../src/domain/meter.ts";
 import { usageRecord } from "../../support/records.ts";
 import { seeded } from "../../support/seed.ts";
 
@@ -52,8 +52,44 @@ test("a measurement feeds every rule that matches, weighted; zeros and unmatched
   };
   const measurements = { input_tokens: 10n, output_tokens: 3n, cached_input_tokens: 0n };
   expect(billableQuantities(usageRecord({ measurements }), catalog)).toEqual([
-    { eventName: "all", quantity: 22n },
-    { eventName: "calls", quantity: 1n },
-    { eventName: "openai_input", quantity: 10n },
+    { eventName: "all", payload: "{}", quantity: 22n },
+    { eventName: "calls", payload: "{}", quantity: 1n },
+    { eventName: "openai_input", payload: "{}", quantity: 10n },
   ]);
+});
+
+test("quantities of one event name are kept apart by their payload: Stripe's token billing", () => {
+  const rule = { modelPattern: "*", eventName: "token-billing-tokens", weight: 1n };
+  const payload = (type: string) =>
+    new Map([
+      ["token_type", type],
+      ["model", "{stripe_model}"],
+    ]);
+  const catalog: MeterCatalog = {
+    meters: new Map(),
+    rollupLabels: [],
+    billing: [
+      { ...rule, meter: "input_tokens", payload: payload("input") },
+      { ...rule, meter: "output_tokens", payload: payload("output") },
+      { ...rule, meter: "cached_input_tokens", payload: payload("input") },
+    ],
+  };
+  const measurements = { input_tokens: 10n, output_tokens: 3n, cached_input_tokens: 5n };
+  const record = usageRecord({ model: "anthropic/claude-sonnet-4-5-20250929", measurements });
+  const model = "anthropic/claude-sonnet-4.5";
+  expect(billableQuantities(record, catalog)).toEqual([
+    { eventName: rule.eventName, payload: `{"model":"${model}","token_type":"input"}`, quantity: 15n },
+    { eventName: rule.eventName, payload: `{"model":"${model}","token_type":"output"}`, quantity: 3n },
+  ]);
+});
+
+test.each([
+  ["anthropic/claude-3-7-sonnet-latest", "anthropic/claude-3.7-sonnet"],
+  ["anthropic/claude-opus-4-20250514", "anthropic/claude-opus-4"],
+  ["openai/gpt-4o-2024-08-06", "openai/gpt-4o"],
+  ["openai/gpt-4o-2024-05-13", "openai/gpt-4o-2024-05-13"],
+  ["google/gemini-2.5-pro", "google/gemini-2.5-pro"],
+  ["", ""],
+])("Stripe knows %s as %s", (model, name) => {
+  expect(stripeModel(model)).toBe(name);
 });

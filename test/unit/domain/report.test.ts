@@ -21,16 +21,21 @@ const identity = fc.record({
   deploymentId: fc.string(),
   customerId: fc.string({ minLength: 1, maxLength: 255 }),
   eventName: fc.string({ minLength: 1, maxLength: 100 }),
+  payload: fc.oneof(
+    fc.constant("{}"),
+    fc.dictionary(fc.string(), fc.string()).map((entries) => JSON.stringify(entries)),
+  ),
   second,
   sequence: fc.nat(),
 });
 
 const pendingWindow: fc.Arbitrary<PendingWindow> = fc
   .record({ identity, total: amount, reported: amount, stripeCustomerId: fc.string({ minLength: 1 }) })
-  .map(({ identity: { customerId, eventName, second, sequence }, ...rest }) => ({
+  .map(({ identity: { customerId, eventName, payload, second, sequence }, ...rest }) => ({
     ...rest,
     customerId,
     eventName,
+    payload,
     windowStartMs: second * 1000,
     windowEndMs: second * 1000 + 60_000,
     nextSequence: sequence,
@@ -87,6 +92,7 @@ describe("planReports", () => {
       customerId: "c",
       stripeCustomerId: "cus_1",
       eventName: "e",
+      payload: "{}",
       windowStartMs: 0,
       windowEndMs: 60_000,
     };
@@ -96,8 +102,16 @@ describe("planReports", () => {
 });
 
 describe("identifierOf", () => {
-  const of = (i: { deploymentId: string; customerId: string; eventName: string; second: number; sequence: number }) =>
-    identifierOf(i.deploymentId, i.customerId, i.eventName, i.second * 1000, i.sequence);
+  type Identity = {
+    deploymentId: string;
+    customerId: string;
+    eventName: string;
+    payload: string;
+    second: number;
+    sequence: number;
+  };
+  const of = ({ deploymentId, second, sequence, ...window }: Identity) =>
+    identifierOf(deploymentId, { ...window, windowStartMs: second * 1000 }, sequence);
 
   test("differs where any input differs, and is the same where none does", () => {
     fc.assert(
@@ -114,9 +128,10 @@ describe("identifierOf", () => {
   });
 
   test("keeps the parts apart", () => {
-    expect(identifierOf("d", "ab", "c", 0, 1)).not.toBe(identifierOf("d", "a", "bc", 0, 1));
-    expect(identifierOf("d", 'a","b', "c", 0, 1)).not.toBe(identifierOf("d", "a", 'b","c', 0, 1));
-    expect(identifierOf("d", "a", "b", 1_000, 12)).not.toBe(identifierOf("d", "a", "b", 11_000, 2));
+    const plain = { deploymentId: "d", customerId: "a", eventName: "b", payload: "{}", second: 1, sequence: 12 };
+    expect(of({ ...plain, customerId: "ab", eventName: "c" })).not.toBe(of({ ...plain, eventName: "bc" }));
+    expect(of({ ...plain, customerId: 'a","b', eventName: "c" })).not.toBe(of({ ...plain, eventName: 'b","c' }));
+    expect(of(plain)).not.toBe(of({ ...plain, second: 11, sequence: 2 }));
   });
 
   test("is printable ASCII of at most 80 characters", () => {
@@ -127,13 +142,13 @@ describe("identifierOf", () => {
   });
 
   test("is pinned: a later version must not send what an earlier one froze under another name", () => {
-    expect(identifierOf("4d7c", "cus_1", "input_tokens", 1_700_000_000_000, 3)).toBe(
-      "u-1700000000-3-b5182e9720f76f73b4e055f5428e69eac412689a",
-    );
+    const window = { customerId: "cus_1", eventName: "input_tokens", payload: "{}", windowStartMs: 1_700_000_000_000 };
+    expect(identifierOf("4d7c", window, 3)).toBe("u-1700000000-3-b5182e9720f76f73b4e055f5428e69eac412689a");
   });
 
   test("refuses a window that starts within a second", () => {
-    expect(() => identifierOf("d", "c", "e", 1_500, 0)).toThrow(RangeError);
+    const window = { customerId: "c", eventName: "e", payload: "{}", windowStartMs: 1_500 };
+    expect(() => identifierOf("d", window, 0)).toThrow(RangeError);
   });
 });
 

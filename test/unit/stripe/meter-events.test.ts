@@ -9,13 +9,17 @@ import { type Answer, acceptedEvent, json, startStandIn, stripeError } from "./s
 
 const report: Report = {
   identifier: "u-1700000000-0-0123456789abcdef",
+  kind: "usage",
+  origin: undefined,
   customerId: "acme",
   stripeCustomerId: "cus_1",
   eventName: "input_tokens",
+  payload: "{}",
   windowStartMs: 1_700_000_000_000,
   sequence: 0,
   value: 123_456_789_012_345n,
   timestampMs: 1_700_000_000_000,
+  late: false,
 };
 const never = new AbortController().signal;
 
