@@ -156,7 +156,8 @@ export class Flush {
     await reports.settle(tenure.grant, result.settled); // 4
     this.#tell(result);
     const { counts } = result;
-    const calm = counts.throttled === 0 && counts.unknown <= counts.accepted + counts.duplicate + counts.refused;
+    const ended = counts.accepted + counts.taken + counts.duplicate + counts.refused;
+    const calm = counts.throttled === 0 && counts.unknown <= ended;
     if (calm) this.#rate.speedUp();
     else this.#rate.slowDown();
     return calm;

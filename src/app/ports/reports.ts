@@ -123,11 +123,20 @@ export interface FlushRequests {
   isComplete(requestId: bigint): Promise<boolean>;
 }
 
-/** Where reports go. Stripe's v1 meter events now; other sinks are adapters. */
+/** Ways to Stripe: one meter event a request, checked at once; or the stream of many a request, checked by nobody who would tell. */
+export type SinkName = "v1" | "stream";
+
+/** Where reports go. */
 export interface MeterSink {
+  readonly name: SinkName;
+  /** Most reports in one request. */
+  readonly batchMax: number;
+  /** Whether requests of one Stripe customer and event name must follow one another. Those of cancels always do. */
+  readonly serial: boolean;
   /**
-   * Sends one report, with its identifier also as idempotency key. Never rejects: what goes wrong is an outcome. An abort ends the wait
-   * at once, as "unknown".
+   * Makes one request of 1 to batchMax reports; a cancel comes alone. Outcomes in order. "split": refused as a whole on account of some of
+   * its reports, two or more, and surely not processed: send them in smaller requests. Never rejects: what goes wrong is an outcome. An
+   * abort ends the wait at once, as "unknown".
    */
-  send(report: Report, signal: AbortSignal): Promise<SinkOutcome>;
+  send(reports: readonly Report[], signal: AbortSignal): Promise<readonly SinkOutcome[] | "split">;
 }
