@@ -58,6 +58,7 @@ export interface ReportRow {
   customer_id: string;
   state: string;
   reason: string;
+  sink: string;
   attempts: number;
   value: string;
   first_attempt_at: Date | null;
@@ -153,7 +154,7 @@ export function flushParts(
   { sink, settings, timing, wrap = (r) => r, observer = unobserved }: LeaderOptions,
 ) {
   const clock = testClock();
-  const reports = wrap(postgresReports(pool, LEASE));
+  const reports = wrap(postgresReports(pool, LEASE, sink.name));
   const requests = postgresFlushRequests(pool, LEASE);
   const flush = new Flush({
     reports,
