@@ -24,12 +24,13 @@
  */
 
 import { randomUUID } from "node:crypto";
-import { createServer, type IncomingMessage, type RequestListener, type ServerResponse } from "node:http";
+import { createServer, type IncomingMessage } from "node:http";
 import type { AddressInfo } from "node:net";
 import { handleControl } from "./control/control-routes.ts";
 import { type Fault, Faults } from "./control/faults.ts";
 import { reset, send } from "./http/exchange.ts";
 import { Gateway } from "./http/gateway.ts";
+import { type ExchangeListener, RecordingResponse } from "./http/recorded-exchange.ts";
 import { StripeError } from "./http/stripe-error.ts";
 import { accountRouter } from "./routes.ts";
 import { type Listener, StripeSimulator } from "./simulator.ts";
@@ -39,6 +40,7 @@ import { seededRandom } from "./state/random.ts";
 import type { SettingsChange } from "./state/settings.ts";
 import type { ConfiguredEndpoint } from "./webhooks/endpoints.ts";
 
+export type { RecordedExchange } from "./http/recorded-exchange.ts";
 export type { StripeSimulator } from "./simulator.ts";
 
 export interface StripeSimulatorOptions {
@@ -63,6 +65,8 @@ export interface StripeSimulatorOptions {
   readonly webhookTimeoutMs?: number | undefined;
   /** To the first retry of a webhook, by the simulator's time; doubled each time, an hour at most. Default 1 000. */
   readonly webhookRetryMs?: number | undefined;
+  /** Hears of every request to Stripe's API with its answer: a request log. Not of the control interface. Default: none. */
+  readonly onExchange?: ExchangeListener | undefined;
   /** Hears of errors in the simulator itself, which are answered with 500. Default: they go to stderr. */
   readonly onError?: ((error: unknown) => void) | undefined;
 }
@@ -83,7 +87,7 @@ export async function startStripeSimulator(options: StripeSimulatorOptions = {})
   const gateway = new Gateway({ engine, router, faults, random, apiKeys: options.apiKeys });
   const started = Promise.withResolvers<StripeSimulator>();
   const listener = await listen(options.port ?? 0, options.host ?? "127.0.0.1", async (request, response) => {
-    await serve(await started.promise, gateway, request, response, onError);
+    await serve(await started.promise, { gateway, onError, onExchange: options.onExchange }, request, response);
   });
   const simulator = new StripeSimulator({
     listener,
@@ -102,17 +106,26 @@ export async function startStripeSimulator(options: StripeSimulatorOptions = {})
   return simulator;
 }
 
+interface Serving {
+  readonly gateway: Gateway;
+  readonly onError: (error: unknown) => void;
+  readonly onExchange: ExchangeListener | undefined;
+}
+
 async function serve(
   simulator: StripeSimulator,
-  gateway: Gateway,
+  { gateway, onError, onExchange }: Serving,
   request: IncomingMessage,
-  response: ServerResponse,
-  onError: (error: unknown) => void,
+  response: RecordingResponse,
 ): Promise<void> {
   const [path = "/", query = ""] = (request.url ?? "/").split("?", 2);
   try {
-    if (path.startsWith("/_simulator")) await handleControl(simulator, request, response, path, query);
-    else await gateway.handle(request, response, path, query);
+    if (path.startsWith("/_simulator")) {
+      await handleControl(simulator, request, response, path, query);
+    } else {
+      if (onExchange !== undefined) response.record(path, query, onExchange, onError);
+      await gateway.handle(request, response, path, query);
+    }
     simulator.tick();
   } catch (error) {
     const canAnswer = !response.headersSent && !response.destroyed;
@@ -128,8 +141,12 @@ async function serve(
   }
 }
 
-function listen(port: number, host: string, handle: RequestListener): Promise<Listener> {
-  const server = createServer(handle);
+type Handler = (request: IncomingMessage, response: RecordingResponse) => Promise<void>;
+
+function listen(port: number, host: string, handle: Handler): Promise<Listener> {
+  const server = createServer({ ServerResponse: RecordingResponse }, (request, response) => {
+    void handle(request, response as RecordingResponse);
+  });
   server.keepAliveTimeout = KEEP_ALIVE_MS;
   return new Promise((resolve, reject) => {
     server.once("error", reject);

@@ -3,7 +3,7 @@ import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import Stripe from "stripe";
 import { expect, onTestFinished, test } from "vitest";
-import { startStripeSimulator } from "../../../src/stripe-simulator/server.ts";
+import { startCheckedSimulator } from "../../support/checked-simulator.ts";
 import { createMeter, event, START_MS, sdk, startMetering, startWorld } from "./harness.ts";
 
 const SECRET = "whsec_test_secret";
@@ -195,11 +195,10 @@ test("unanswered, it finalizes 72 hours after its creation", async () => {
 test("time alone renews, finalizes and delivers, without any request", async () => {
   const receiver = await startReceiver();
   let nowMs = START_MS;
-  const simulator = await startStripeSimulator({
+  const simulator = await startCheckedSimulator({
     clock: () => nowMs,
     webhookEndpoints: [{ url: receiver.url, secret: SECRET, enabledEvents: ["invoice.created", "invoice.paid"] }],
   });
-  onTestFinished(() => simulator.close());
   const stripe = sdk(simulator);
   const meter = await createMeter(stripe, "tokens");
   const { id: customer } = await stripe.customers.create({});
