@@ -63,7 +63,7 @@ export interface StripeSimulatorOptions {
   readonly faults?: readonly Fault[] | undefined;
   /** How long a webhook receiver may take. Default 10 000. */
   readonly webhookTimeoutMs?: number | undefined;
-  /** To the first retry of a webhook, by the simulator's time; doubled each time, an hour at most. Default 1 000. */
+  /** To the first retry of a webhook, by the simulator's time; doubled each time, an hour at most. Default 1 000. Not in a sandbox. */
   readonly webhookRetryMs?: number | undefined;
   /** Hears of every request to Stripe's API with its answer: a request log. Not of the control interface. Default: none. */
   readonly onExchange?: ExchangeListener | undefined;
@@ -95,7 +95,7 @@ export async function startStripeSimulator(options: StripeSimulatorOptions = {})
     clock,
     faults,
     gateway,
-    random: seededRandom(`${seed} webhooks`),
+    draw: (about) => seededRandom(`${seed} ${about}`)(),
     wallMs,
     webhookTimeoutMs: options.webhookTimeoutMs ?? 10_000,
     webhookRetryMs: options.webhookRetryMs ?? 1_000,

@@ -51,9 +51,10 @@ export function openDraft(account: Account, subscription: Subscription, draft: D
   return invoice;
 }
 
-/** Every listener has answered invoice.created: from now, the grace time runs. */
+/** Every listener has answered invoice.created: from now, the grace time runs. A second event of the creation changes nothing. */
 export function noteCreationDelivered(account: Account, invoiceId: string): void {
   const invoice = account.invoices.get(invoiceId);
+  if (invoice.webhooks_delivered_at !== null) return;
   invoice.webhooks_delivered_at = account.now;
   if (invoice.status !== "draft" || !invoice.auto_advance) return;
   const dueMs = account.nowMs + account.settings.invoiceGraceMs;

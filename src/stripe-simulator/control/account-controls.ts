@@ -6,7 +6,7 @@ import { endSubscription } from "../billing/renewal.ts";
 import { renderSubscription, setSubscriptionStatus } from "../billing/subscription.ts";
 import { type Route, route } from "../http/router.ts";
 import { settingsSchema } from "../state/settings.ts";
-import { configureEndpoints } from "../webhooks/endpoints.ts";
+import { configureEndpoints, ROLLED_SECRET_MS_MAX, renderEndpoint, rollSecret } from "../webhooks/endpoints.ts";
 
 /** Paths of the internal commands. */
 export const CLOCK_PATH = "/_simulator/internal/clock";
@@ -22,6 +22,10 @@ const endpoints = z.strictObject({
 const delivery = z.strictObject({ event: z.string(), endpoint: z.string(), delivered: z.boolean() });
 const status = z.strictObject({
   status: z.enum(["active", "past_due", "canceled", "unpaid", "trialing", "paused"]),
+});
+const roll = z.strictObject({
+  secret: z.string().startsWith("whsec_").optional(),
+  keep_ms: z.number().int().min(0).max(ROLLED_SECRET_MS_MAX).optional(),
 });
 const payments = z.strictObject({ outcome: z.enum(["succeed", "fail"]), customer: z.string().optional() });
 
@@ -51,6 +55,11 @@ export const accountControlRoutes: readonly Route[] = [
     const given = Object.fromEntries(Object.entries(params).filter(([, value]) => value !== undefined));
     account.settings = settingsSchema.parse({ ...account.settings, ...given });
     return account.settings;
+  }),
+  route("POST", "/_simulator/webhook_endpoints/:id/roll_secret", roll, ({ account, path, params }) => {
+    const keepMs = params.keep_ms ?? ROLLED_SECRET_MS_MAX;
+    const endpoint = rollSecret(account, path[0] ?? "", keepMs, params.secret);
+    return { ...renderEndpoint(endpoint), secret: endpoint.secret };
   }),
   route("POST", "/_simulator/payments", payments, ({ account, params }) => {
     const payer = params.customer ?? "*";

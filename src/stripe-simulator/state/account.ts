@@ -11,7 +11,7 @@ import type { WebhookEndpoint } from "../webhooks/endpoints.ts";
 import { API_VERSION, type PendingDelivery, type SnapshotEvent } from "../webhooks/snapshot-event.ts";
 import type { ClockSetting } from "./clock.ts";
 import { Collection } from "./collection.ts";
-import { opaqueToken } from "./random.ts";
+import { opaqueToken, seededRandom } from "./random.ts";
 import { Schedule } from "./schedule.ts";
 import { DEFAULT_SETTINGS, type Settings } from "./settings.ts";
 
@@ -98,8 +98,29 @@ export class Account {
     this.#identifiers.set(identifier, this.#nowMs);
   }
 
-  /** Makes a snapshot event of `object` as it is now, and has it delivered to every endpoint that listens to its type. */
+  /**
+   * Makes a snapshot event of `object` as it is now, and has it delivered to every endpoint that listens to its type. As the settings
+   * say, sometimes a second one follows, of the same happening under an id of its own.
+   */
   emit(type: string, object: object, previous?: Readonly<Record<string, unknown>>): SnapshotEvent {
+    const event = this.#emitOnce(type, object, previous);
+    const { twinEventRate } = this.settings;
+    if (twinEventRate > 0 && seededRandom(`${this.#seed} twin ${event.id}`)() < twinEventRate) {
+      this.#emitOnce(type, object, previous);
+    }
+    return event;
+  }
+
+  /** Changes an object and emits `type` with the top-level attributes that differ, as they were before. */
+  change<T>(type: string, target: T, render: (target: T) => object, apply: () => void): void {
+    const before: Record<string, unknown> = structuredClone({ ...render(target) });
+    apply();
+    const after: Record<string, unknown> = { ...render(target) };
+    const previous = Object.entries(before).filter(([key, value]) => !isEqualJson(value, after[key]));
+    this.emit(type, after, Object.fromEntries(previous));
+  }
+
+  #emitOnce(type: string, object: object, previous?: Readonly<Record<string, unknown>>): SnapshotEvent {
     const listeners = [...this.endpoints.values()].filter(
       ({ status, enabled_events: types }) => status === "enabled" && (types.includes("*") || types.includes(type)),
     );
@@ -121,15 +142,6 @@ export class Account {
       this.deliveries.set(`${event.id} ${endpoint.id}`, { event, endpoint });
     }
     return event;
-  }
-
-  /** Changes an object and emits `type` with the top-level attributes that differ, as they were before. */
-  change<T>(type: string, target: T, render: (target: T) => object, apply: () => void): void {
-    const before: Record<string, unknown> = structuredClone({ ...render(target) });
-    apply();
-    const after: Record<string, unknown> = { ...render(target) };
-    const previous = Object.entries(before).filter(([key, value]) => !isEqualJson(value, after[key]));
-    this.emit(type, after, Object.fromEntries(previous));
   }
 
   #enter(nowMs: number, scope: string, request: RequestOrigin): void {

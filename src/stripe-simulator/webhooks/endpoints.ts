@@ -9,7 +9,9 @@ import { pagingShape } from "../state/collection.ts";
 /** An endpoint and its secret, which Stripe shows only in the answer to its creation. */
 export interface WebhookEndpoint {
   readonly id: string;
-  readonly secret: string;
+  secret: string;
+  /** The secret before it was rolled, still signed with until then. */
+  rolled: { readonly secret: string; readonly untilMs: number } | null;
   readonly created: number;
   readonly api_version: string | null;
   description: string | null;
@@ -28,8 +30,25 @@ export interface ConfiguredEndpoint {
 
 const CONFIGURED_PREFIX = "we_configured_";
 
-function render(endpoint: WebhookEndpoint): object {
-  const { secret: _secret, ...shown } = endpoint;
+/** The most time for which Stripe lets a rolled secret live on. */
+export const ROLLED_SECRET_MS_MAX = 24 * 3_600_000;
+
+/** Gives an endpoint a new secret; for `keepMs` its deliveries are signed with both. */
+export function rollSecret(account: Account, id: string, keepMs: number, secret?: string): WebhookEndpoint {
+  const endpoint = account.endpoints.get(id);
+  endpoint.rolled = keepMs === 0 ? null : { secret: endpoint.secret, untilMs: account.nowMs + keepMs };
+  endpoint.secret = secret ?? account.newId("whsec_");
+  return endpoint;
+}
+
+/** What a delivery at `nowMs` is signed with, the newest first. */
+export function secretsInForce({ secret, rolled }: WebhookEndpoint, nowMs: number): readonly string[] {
+  return rolled === null || rolled.untilMs <= nowMs ? [secret] : [secret, rolled.secret];
+}
+
+/** `webhook_endpoint`, without its secret. */
+export function renderEndpoint(endpoint: WebhookEndpoint): object {
+  const { secret: _secret, rolled: _rolled, ...shown } = endpoint;
   return { ...shown, object: "webhook_endpoint", application: null, livemode: false };
 }
 
@@ -42,6 +61,7 @@ export function configureEndpoints(account: Account, configured: readonly Config
     account.endpoints.add({
       id: `${CONFIGURED_PREFIX}${index + 1}`,
       secret,
+      rolled: null,
       created: account.now,
       api_version: null,
       description: "Given to the simulator at its start",
@@ -96,6 +116,7 @@ function create(account: Account, sent: z.infer<typeof createEndpoint>): object 
   const endpoint = account.endpoints.add({
     id: account.newId("we_"),
     secret: account.newId("whsec_"),
+    rolled: null,
     created: account.now,
     api_version: sent.api_version ?? null,
     description: sent.description ?? null,
@@ -104,7 +125,7 @@ function create(account: Account, sent: z.infer<typeof createEndpoint>): object 
     status: "enabled",
     url: sent.url,
   });
-  return { ...render(endpoint), secret: endpoint.secret };
+  return { ...renderEndpoint(endpoint), secret: endpoint.secret };
 }
 
 function update(account: Account, id: string, sent: z.infer<typeof updateEndpoint>): object {
@@ -115,7 +136,7 @@ function update(account: Account, id: string, sent: z.infer<typeof updateEndpoin
   endpoint.description = sent.description ?? endpoint.description;
   if (sent.disabled !== undefined) endpoint.status = sent.disabled ? "disabled" : "enabled";
   endpoint.metadata = mergeMetadata(endpoint.metadata, sent.metadata);
-  return render(endpoint);
+  return renderEndpoint(endpoint);
 }
 
 function remove(account: Account, id: string): object {
@@ -129,10 +150,10 @@ export const webhookEndpointRoutes: readonly Route[] = [
   route("POST", "/v1/webhook_endpoints", createEndpoint, (call) => create(call.account, call.params)),
   route("GET", "/v1/webhook_endpoints", params({ ...pagingShape }), ({ account, params: sent }) => {
     const page = account.endpoints.page(sent, "/v1/webhook_endpoints");
-    return { ...page, data: page.data.map(render) };
+    return { ...page, data: page.data.map(renderEndpoint) };
   }),
   route("GET", "/v1/webhook_endpoints/:id", params({}), ({ account, path }) =>
-    render(account.endpoints.get(path[0] ?? "")),
+    renderEndpoint(account.endpoints.get(path[0] ?? "")),
   ),
   route("POST", "/v1/webhook_endpoints/:id", updateEndpoint, (call) =>
     update(call.account, call.path[0] ?? "", call.params),
