@@ -1,7 +1,7 @@
 // Changes to the account that Stripe has no call for: routes under /_simulator/ that go through the journal like any other.
 import { z } from "zod";
 import { renderInvoice } from "../billing/invoice.ts";
-import { failPayment, noteCreationDelivered, payInvoice } from "../billing/invoicing.ts";
+import { failPayment, noteCreationDelivered, noteCreationGivenUp, payInvoice } from "../billing/invoicing.ts";
 import { endSubscription } from "../billing/renewal.ts";
 import { renderSubscription, setSubscriptionStatus } from "../billing/subscription.ts";
 import { type Route, route } from "../http/router.ts";
@@ -43,11 +43,12 @@ export const accountControlRoutes: readonly Route[] = [
     const pending = account.deliveries.get(key);
     if (pending === undefined) return {};
     account.deliveries.delete(key);
-    if (!params.delivered) return {};
     const { event } = pending;
-    event.pending_webhooks -= 1;
-    if (event.type === "invoice.created" && event.pending_webhooks === 0 && "id" in event.data.object) {
-      noteCreationDelivered(account, String(event.data.object.id));
+    if (params.delivered) event.pending_webhooks -= 1;
+    if (event.type !== "invoice.created" || !("id" in event.data.object)) return {};
+    if (![...account.deliveries.keys()].some((other) => other.startsWith(`${event.id} `))) {
+      const note = event.pending_webhooks === 0 ? noteCreationDelivered : noteCreationGivenUp;
+      note(account, String(event.data.object.id));
     }
     return {};
   }),

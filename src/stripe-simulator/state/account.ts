@@ -11,6 +11,7 @@ import type { WebhookEndpoint } from "../webhooks/endpoints.ts";
 import { API_VERSION, type PendingDelivery, type SnapshotEvent } from "../webhooks/snapshot-event.ts";
 import type { ClockSetting } from "./clock.ts";
 import { Collection } from "./collection.ts";
+import { previousAttributes } from "./previous-attributes.ts";
 import { opaqueToken, seededRandom } from "./random.ts";
 import { Schedule } from "./schedule.ts";
 import { DEFAULT_SETTINGS, type Settings } from "./settings.ts";
@@ -111,13 +112,16 @@ export class Account {
     return event;
   }
 
-  /** Changes an object and emits `type` with the top-level attributes that differ, as they were before. */
+  /**
+   * Changes an object and emits `type` with what differs as it was before: of nested objects their changed keys alone, null for what
+   * was not there, lists whole. A change that changes nothing is no event.
+   */
   change<T>(type: string, target: T, render: (target: T) => object, apply: () => void): void {
-    const before: Record<string, unknown> = structuredClone({ ...render(target) });
+    const before = structuredClone({ ...render(target) });
     apply();
-    const after: Record<string, unknown> = { ...render(target) };
-    const previous = Object.entries(before).filter(([key, value]) => !isEqualJson(value, after[key]));
-    this.emit(type, after, Object.fromEntries(previous));
+    const after = { ...render(target) };
+    const previous = previousAttributes(before, after);
+    if (Object.keys(previous).length > 0) this.emit(type, after, previous);
   }
 
   #emitOnce(type: string, object: object, previous?: Readonly<Record<string, unknown>>): SnapshotEvent {
@@ -150,8 +154,4 @@ export class Account {
     this.#idsDrawn = 0;
     this.#request = request;
   }
-}
-
-function isEqualJson(a: unknown, b: unknown): boolean {
-  return JSON.stringify(a) === JSON.stringify(b);
 }

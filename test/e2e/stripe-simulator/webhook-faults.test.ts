@@ -102,6 +102,20 @@ test("in a sandbox, Stripe tries three times more over a few hours, then never a
   expect(await simulator.resendEvent(event?.id ?? "")).toEqual([500]);
 });
 
+test("once Stripe has given up on invoice.created, it waits for nobody", async () => {
+  const receiver = await startReceiver(Array.from({ length: 99 }, () => 500));
+  const { stripe, simulator, customer, subscription } = await startSubscribed();
+  await stripe.webhookEndpoints.create({ url: receiver.url, enabled_events: ["invoice.created"] });
+  await simulator.setSettings({ webhookRetries: "sandbox" });
+  const endMs = (subscription.items.data[0]?.current_period_end ?? 0) * 1_000;
+  const status = async () => (await stripe.invoices.list({ customer })).data[0]?.status;
+  await simulator.setClock(endMs + 200 * 60_000 - 1);
+  expect(await status()).toBe("draft");
+  await simulator.advanceClock(1);
+  expect(receiver.received).toHaveLength(4);
+  expect(await status()).toBe("paid");
+});
+
 test("while a secret is rolled both sign, for the time asked; then the new one alone", async () => {
   let nowMs = Date.now();
   const { stripe, simulator, receiver } = await startListening([], () => nowMs);
