@@ -142,8 +142,18 @@ export class StripeSimulator {
 
   /** The page for people, HTML. */
   page(): string {
-    this.#parts.engine.catchUp();
-    return renderPage(this.#parts.engine.account, this.nowMs(), this.#worker.log);
+    const { engine, faults, gateway } = this.#parts;
+    engine.catchUp();
+    return renderPage({
+      account: engine.account,
+      nowMs: engine.nowMs(),
+      faults: faults.state,
+      answered: gateway.answered,
+      concurrency: gateway.meterConcurrency,
+      conduct: this.#worker.conduct,
+      waiting: [...this.#worker.waiting()],
+      attempts: this.#worker.log,
+    });
   }
 
   /** Every accepted meter event, in the order of receipt. */

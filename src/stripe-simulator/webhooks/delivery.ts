@@ -43,8 +43,14 @@ export interface DeliveryContext {
 }
 
 interface Progress {
-  attempts: number;
-  dueMs: number;
+  readonly attempts: number;
+  readonly dueMs: number;
+}
+
+/** A delivery that is not done: the attempts made so far, and when the next is due, held back or not. */
+export interface WaitingDelivery extends Progress {
+  readonly key: string;
+  readonly delivery: PendingDelivery;
 }
 
 export class DeliveryWorker {
@@ -70,8 +76,8 @@ export class DeliveryWorker {
     return next;
   }
 
-  /** Every delivery that is not done, with the attempts made so far and the time of the next, held back or not. */
-  *waiting(): Generator<{ readonly key: string; readonly delivery: PendingDelivery } & Readonly<Progress>> {
+  /** Every delivery that is not done. */
+  *waiting(): Generator<WaitingDelivery> {
     for (const [key, delivery] of this.#context.account.deliveries) {
       const progress = this.#progress.get(key) ?? { attempts: 0, dueMs: this.#firstDueMs(key, delivery) };
       yield { key, delivery, ...progress };
