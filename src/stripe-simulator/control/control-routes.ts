@@ -81,6 +81,9 @@ const CONTROLS: Readonly<Record<string, Control>> = {
   }),
 };
 
+/** All of them, as in `POST /_simulator/clock`. */
+export const CONTROL_ROUTES: readonly string[] = Object.keys(CONTROLS);
+
 /** Serves one request under /_simulator/. Errors have Stripe's shape. */
 export async function handleControl(
   simulator: StripeSimulator,
