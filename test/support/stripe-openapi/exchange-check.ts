@@ -20,11 +20,12 @@ const REFUSALS = new Set([400, 401, 404, 413]);
  */
 export function exchangeCheck(document: OpenApiDocument): ExchangeCheck {
   const $defs = definitionsOf(document);
+  const findOperation = operationFinder(document);
   const asText = compiler(document, $defs, true);
   const asJson = compiler(document, $defs, false);
   return (exchange) => {
     const { method, path } = exchange;
-    const found = operationOf(document, method, path);
+    const found = findOperation(method, path);
     const problems = [
       ...requestProblems(exchange, found, { asText, asJson }),
       ...(exchange.isWhole && exchange.contentType.startsWith("application/json")
@@ -55,15 +56,23 @@ function compiler(document: OpenApiDocument, $defs: object, coerces: boolean): C
   };
 }
 
-function operationOf(document: OpenApiDocument, method: string, path: string): Operation | undefined {
-  const parts = path.split("/");
-  // Literal paths come first, as /v1/customers/search before /v1/customers/{id}.
-  const patterns = Object.keys(document.paths).sort((a, b) => a.split("{").length - b.split("{").length);
-  const pattern = patterns.find((one) => {
-    const segments = one.split("/");
-    return segments.length === parts.length && segments.every((s, i) => s.startsWith("{") || s === parts[i]);
-  });
-  return pattern === undefined ? undefined : document.paths[pattern]?.[method.toLowerCase()];
+/** Finds the operation of a method and path: literal paths first, as /v1/customers/search before /v1/customers/{id}. */
+function operationFinder(document: OpenApiDocument): (method: string, path: string) => Operation | undefined {
+  const patterns = Object.entries(document.paths)
+    .map(([path, operations]) => ({ segments: path.split("/"), operations }))
+    .sort((a, b) => wildcards(a.segments) - wildcards(b.segments));
+  return (method, path) => {
+    const parts = path.split("/");
+    const found = patterns.find(
+      ({ segments }) =>
+        segments.length === parts.length && segments.every((s, i) => s.startsWith("{") || s === parts[i]),
+    );
+    return found?.operations[method.toLowerCase()];
+  };
+}
+
+function wildcards(segments: readonly string[]): number {
+  return segments.filter((segment) => segment.startsWith("{")).length;
 }
 
 /** Queries and forms are text, in which "5" may be a number; in JSON it is not. */
