@@ -2,7 +2,7 @@
 import { z } from "zod";
 import { flag, mergeMetadata, metadata, params, text } from "../http/params.ts";
 import { type Route, route } from "../http/router.ts";
-import { badRequest } from "../http/stripe-error.ts";
+import { badRequest, noSuch } from "../http/stripe-error.ts";
 import type { Account } from "../state/account.ts";
 import { pagingShape } from "../state/collection.ts";
 
@@ -15,7 +15,10 @@ export interface WebhookEndpoint {
   readonly secret: string;
   readonly payload: EventPayload;
   readonly created: number;
+  updated: number;
   readonly api_version: string | null;
+  /** Of those that v2 shows as event destinations; null for those of v1. */
+  name: string | null;
   description: string | null;
   enabled_events: readonly string[];
   metadata: Record<string, string>;
@@ -35,7 +38,7 @@ export interface ConfiguredEndpoint {
 const CONFIGURED_PREFIX = "we_configured_";
 
 function render(endpoint: WebhookEndpoint): object {
-  const { secret: _secret, payload: _payload, ...shown } = endpoint;
+  const { secret: _secret, payload: _payload, name: _name, updated: _updated, ...shown } = endpoint;
   return { ...shown, object: "webhook_endpoint", application: null, livemode: false };
 }
 
@@ -50,7 +53,9 @@ export function configureEndpoints(account: Account, configured: readonly Config
       secret,
       payload,
       created: account.now,
+      updated: account.now,
       api_version: null,
+      name: payload === "thin" ? `configured ${index + 1}` : null,
       description: "Given to the simulator at its start",
       enabled_events: enabledEvents ?? ["*"],
       metadata: {},
@@ -72,7 +77,8 @@ export function configuredEndpoints(account: Account): ConfiguredEndpoint[] {
     .map(({ url, secret, payload, enabled_events }) => ({ url, secret, payload, enabledEvents: enabled_events }));
 }
 
-function checkUrl(url: string): void {
+/** Throws 400 for what is no http(s) URL. */
+export function checkUrl(url: string): void {
   if (!URL.canParse(url) || !/^https?:$/.test(new URL(url).protocol)) {
     throw badRequest("Invalid URL: An explicit scheme (such as https) must be provided.", {
       code: "url_invalid",
@@ -105,6 +111,8 @@ function create(account: Account, sent: z.infer<typeof createEndpoint>): object 
     secret: account.newId("whsec_"),
     payload: "snapshot",
     created: account.now,
+    updated: account.now,
+    name: null,
     api_version: sent.api_version ?? null,
     description: sent.description ?? null,
     enabled_events: sent.enabled_events,
@@ -116,7 +124,7 @@ function create(account: Account, sent: z.infer<typeof createEndpoint>): object 
 }
 
 function update(account: Account, id: string, sent: z.infer<typeof updateEndpoint>): object {
-  const endpoint = account.endpoints.get(id);
+  const endpoint = find(account, id);
   if (sent.url !== undefined) checkUrl(sent.url);
   endpoint.url = sent.url ?? endpoint.url;
   endpoint.enabled_events = sent.enabled_events ?? endpoint.enabled_events;
@@ -126,24 +134,32 @@ function update(account: Account, id: string, sent: z.infer<typeof updateEndpoin
   return render(endpoint);
 }
 
-function remove(account: Account, id: string): object {
-  account.endpoints.get(id);
+/** Of v1 only. Throws 404. */
+function find(account: Account, id: string): WebhookEndpoint {
+  const endpoint = account.endpoints.get(id);
+  if (endpoint.name !== null) throw noSuch("webhook endpoint", id);
+  return endpoint;
+}
+
+/** Takes it away, with everything that it is still to get. */
+export function removeEndpoint(account: Account, id: string): void {
   account.endpoints.remove(id);
   for (const [key, delivery] of account.deliveries) if (delivery.endpoint.id === id) account.deliveries.delete(key);
-  return { id, object: "webhook_endpoint", deleted: true };
 }
 
 export const webhookEndpointRoutes: readonly Route[] = [
   route("POST", "/v1/webhook_endpoints", createEndpoint, (call) => create(call.account, call.params)),
   route("GET", "/v1/webhook_endpoints", params({ ...pagingShape }), ({ account, params: sent }) => {
-    const page = account.endpoints.page(sent, "/v1/webhook_endpoints");
+    const page = account.endpoints.page(sent, "/v1/webhook_endpoints", ({ name }) => name === null);
     return { ...page, data: page.data.map(render) };
   }),
-  route("GET", "/v1/webhook_endpoints/:id", params({}), ({ account, path }) =>
-    render(account.endpoints.get(path[0] ?? "")),
-  ),
+  route("GET", "/v1/webhook_endpoints/:id", params({}), ({ account, path }) => render(find(account, path[0] ?? ""))),
   route("POST", "/v1/webhook_endpoints/:id", updateEndpoint, (call) =>
     update(call.account, call.path[0] ?? "", call.params),
   ),
-  route("DELETE", "/v1/webhook_endpoints/:id", params({}), (call) => remove(call.account, call.path[0] ?? "")),
+  route("DELETE", "/v1/webhook_endpoints/:id", params({}), ({ account, path }) => {
+    const { id } = find(account, path[0] ?? "");
+    removeEndpoint(account, id);
+    return { id, object: "webhook_endpoint", deleted: true };
+  }),
 ];

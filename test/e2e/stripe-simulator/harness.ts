@@ -94,6 +94,8 @@ export interface Refusal {
   readonly code: string | undefined;
   readonly message: string;
   readonly shouldRetry: string | undefined;
+  /** Stripe-Rate-Limited-Reason. */
+  readonly reason: string | undefined;
 }
 
 /** Awaits a call that must fail with an error of the SDK's. */
@@ -108,6 +110,7 @@ export async function refusal(call: Promise<unknown>): Promise<Refusal> {
       code: error.code,
       message: error.message,
       shouldRetry: error.headers?.["stripe-should-retry"],
+      reason: error.headers?.["stripe-rate-limited-reason"],
     };
   }
   throw new Error("the call did not fail");
