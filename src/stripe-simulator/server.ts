@@ -25,8 +25,9 @@
  * invoice items, payment retries; search, `expand` (accepted, ignored); dimensions of meters; live mode.
  * A metered-only subscription has no first invoice, unless it is backdated.
  *
- * Where Stripe's behaviour is not known, the reading is the one that is harder on a client: v2 takes an event of an unknown customer
- * and reports it later; an event of the stream must not be too old when it is validated, nor ahead when it was received.
+ * Where Stripe's behaviour is not known, the reading is the one that is harder on a client. v2 takes an event of an unknown customer
+ * and reports it later. The stream answers a used Idempotency-Key again without a look at the events. A streamed event must not be
+ * too old when it is validated, nor ahead when it was received.
  *
  * With a data file, every command that was carried out is in it before it is answered, and is carried out again at the next start: the
  * account, its ids and its saved answers survive a SIGKILL. Faults and webhook attempts under way do not.
