@@ -16,7 +16,12 @@ export const DELIVERIES_PATH = "/_simulator/internal/deliveries";
 const clock = z.strictObject({ offsetMs: z.number(), frozenAtMs: z.number().nullable() });
 const endpoints = z.strictObject({
   endpoints: z.array(
-    z.strictObject({ url: z.string(), secret: z.string(), enabledEvents: z.array(z.string()).optional() }),
+    z.strictObject({
+      url: z.string(),
+      secret: z.string(),
+      payload: z.enum(["snapshot", "thin"]).optional(),
+      enabledEvents: z.array(z.string()).optional(),
+    }),
   ),
 });
 const delivery = z.strictObject({ event: z.string(), endpoint: z.string(), delivered: z.boolean() });
@@ -44,6 +49,7 @@ export const accountControlRoutes: readonly Route[] = [
     if (pending === undefined) return {};
     account.deliveries.delete(key);
     const { event } = pending;
+    if (event.object === "v2.core.event") return {};
     if (params.delivered) event.pending_webhooks -= 1;
     if (event.type !== "invoice.created" || !("id" in event.data.object)) return {};
     if (![...account.deliveries.keys()].some((other) => other.startsWith(`${event.id} `))) {

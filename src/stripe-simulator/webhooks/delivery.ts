@@ -10,12 +10,19 @@ import {
   PROMPT_CONDUCT,
   retryDelayMs,
 } from "./delivery-conduct.ts";
-import { secretsInForce } from "./endpoints.ts";
+import { secretsInForce, type WebhookEndpoint } from "./endpoints.ts";
 import { signatureHeader } from "./signature.ts";
-import type { PendingDelivery } from "./snapshot-event.ts";
+import type { SnapshotEvent } from "./snapshot-event.ts";
+import { notificationOf, type ThinEvent } from "./thin-event.ts";
 
 const IN_FLIGHT_MAX = 16;
 const LOG_MAX = 10_000;
+
+/** An event that an endpoint is still to get. */
+export interface PendingDelivery {
+  readonly event: SnapshotEvent | ThinEvent;
+  readonly endpoint: WebhookEndpoint;
+}
 
 /** One attempt, for tests to read. `status` is null when there was no answer. */
 export interface DeliveryAttempt {
@@ -119,9 +126,10 @@ export class DeliveryWorker {
     this.configure({ hold: false });
   }
 
-  /** Sends an event once more to every endpoint, delivered or not. Resolves with the answers. */
+  /** Sends an event once more to every endpoint of its payload, delivered or not. Resolves with the answers. */
   resend(event: PendingDelivery["event"]): Promise<(number | null)[]> {
-    const endpoints = [...this.#context.account.endpoints.values()];
+    const wanted = event.object === "v2.core.event" ? "thin" : "snapshot";
+    const endpoints = [...this.#context.account.endpoints.values()].filter(({ payload }) => payload === wanted);
     return Promise.all(endpoints.map((endpoint) => this.#send({ event, endpoint })));
   }
 
@@ -151,7 +159,7 @@ export class DeliveryWorker {
   }
 
   #firstDueMs(key: string, { event }: PendingDelivery): number {
-    return event.created * 1_000 + firstDelayMs(this.#conduct, this.#context.draw, key);
+    return createdMsOf(event) + firstDelayMs(this.#conduct, this.#context.draw, key);
   }
 
   async #attempt(key: string, delivery: PendingDelivery): Promise<void> {
@@ -163,7 +171,7 @@ export class DeliveryWorker {
       : await Promise.all(Array.from({ length: this.#conduct.copies }, () => this.#send(delivery)));
     if (this.#stop.signal.aborted) return;
     const isDelivered = statuses.some((status) => status !== null && status >= 200 && status < 300);
-    const delayMs = retryDelayMs(account.settings.webhookRetries, attempt, nowMs() - event.created * 1_000, retryMs);
+    const delayMs = retryDelayMs(account.settings.webhookRetries, attempt, nowMs() - createdMsOf(event), retryMs);
     if (isDelivered || delayMs === undefined) {
       this.#progress.delete(key);
       await report(event.id, endpoint.id, isDelivered);
@@ -175,7 +183,7 @@ export class DeliveryWorker {
   async #send(delivery: PendingDelivery): Promise<number | null> {
     const { nowMs, wallMs, timeoutMs } = this.#context;
     const { event, endpoint } = delivery;
-    const rawBody = JSON.stringify(event, null, 2);
+    const rawBody = JSON.stringify(event.object === "v2.core.event" ? notificationOf(event) : event, null, 2);
     const secrets = secretsInForce(endpoint, nowMs());
     let status: number | null = null;
     try {
@@ -204,4 +212,8 @@ export class DeliveryWorker {
     if (this.log.length > LOG_MAX) this.log.shift();
     return status;
   }
+}
+
+function createdMsOf({ created }: PendingDelivery["event"]): number {
+  return typeof created === "string" ? Date.parse(created) : created * 1_000;
 }

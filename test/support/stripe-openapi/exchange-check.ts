@@ -91,9 +91,11 @@ function requestProblems(
   const { operationId } = operation;
   const [bodyType, body] = Object.entries(operation.requestBody?.content ?? {})[0] ?? [];
   const inQuery = (operation.parameters ?? []).filter((one) => one.in === "query");
+  // A v2 list leads on by a URL, whose `page` is the list's own affair.
+  const own = exchange.path.startsWith("/v2/") && exchange.method === "GET" ? { page: {} } : {};
   const querySchema: Schema = {
     type: "object",
-    properties: Object.fromEntries(inQuery.map(({ name, schema }) => [name, schema])),
+    properties: { ...Object.fromEntries(inQuery.map(({ name, schema }) => [name, schema])), ...own },
     required: inQuery.filter(({ required }) => required).map(({ name }) => name),
     additionalProperties: false,
   };
