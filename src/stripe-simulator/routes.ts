@@ -11,6 +11,7 @@ import { meterEventRoutes } from "./usage/meter-events.ts";
 import { meterRoutes } from "./usage/meters.ts";
 import { v2MeterEventRoutes } from "./usage/v2-meter-events.ts";
 import { webhookEndpointRoutes } from "./webhooks/endpoints.ts";
+import { eventDestinationRoutes } from "./webhooks/event-destinations.ts";
 import { eventRoutes } from "./webhooks/snapshot-event.ts";
 import { thinEventRoutes } from "./webhooks/thin-event.ts";
 
@@ -29,6 +30,7 @@ export function accountRouter(): Router {
     ...webhookEndpointRoutes,
     ...eventRoutes,
     ...thinEventRoutes,
+    ...eventDestinationRoutes,
     ...accountControlRoutes,
   ]);
 }

@@ -3,36 +3,45 @@
  * talks to it: `new Stripe("sk_test_x", { host, port, protocol: "http" })`. It says SIMULATED wherever it shows numbers.
  *
  * It models, as Stripe is documented or was observed to behave:
- * - v1 forms, keys (401), Request-Id, Stripe-Version; errors in Stripe's shape; idempotency keys (replay, 400 on other parameters, 409
- *   while under way, nothing kept when parameters don't fit), lists with cursors.
- * - Customers, products, per-unit prices, webhook endpoints, events.
- * - Meters; meter events with every check that is known to be synchronous; identifiers unique for a rolling 24 h, after which an
- *   equal event IS counted again; cancelling adjustments; event summaries. Sums are exact inside, JSON numbers outside.
+ * - v1 forms and v2 JSON, keys (401), Request-Id, Stripe-Version; errors in the shape of each; lists with cursors, or by URL.
+ * - Idempotency keys. v1: the first answer stands, whatever it was, but for parameters that don't fit. v2: what was done is answered
+ *   again for 30 days, what failed is carried out again. Both: 400 on other parameters, 409 while under way.
+ * - Customers, products, per-unit prices, webhook endpoints and event destinations, events, thin events.
+ * - Meters; meter events on v1 and v2 with every check that is known to be synchronous; identifiers unique over all ways in, for a
+ *   rolling 24 h, after which an equal event IS counted again; cancelling adjustments; event summaries, which may lag, each event by
+ *   its own draw. Sums are exact inside, JSON numbers outside.
+ * - The meter event stream: sessions of 15 minutes, a token that opens nothing else, up to 100 events a request, of which only the
+ *   shape is checked. Ten-second windows later duplicates vanish without a word, good events count as received when they were, bad
+ *   ones are thrown away, their identifiers gone; two seconds after that a thin event for each meter, and one for names without,
+ *   tells exact counts and a sample.
  * - Subscriptions with periods on their items, renewals, drafts that follow the meter until they finalize (1 h after their webhooks
- *   are answered, 72 h if they aren't), payments that succeed or fail as told, cancellation.
- * - Signed snapshot webhooks, retried for three days.
- * - Faults (control/faults.ts), a clock that can be moved, and a control interface under `/_simulator/`.
+ *   are answered, 72 h if they aren't), payments that succeed or fail as told, cancellation. What is not counted at finalization,
+ *   for one since it still waits to be validated, is on no invoice; what is cancelled after it stays on.
+ * - Signed webhooks, with snapshots or thin, retried for three days or as in a sandbox; doubled, late, lost, or signed with a rolled
+ *   secret, too, as told (webhooks/delivery-conduct.ts).
+ * - Rate limits, live's or a sandbox's, if set. Faults (control/faults.ts), a clock that can be moved, and a control interface under
+ *   `/_simulator/`.
  *
- * - v2 meter events with v2's checks, errors and idempotency (30 days, failures are carried out again); sessions and the stream, whose
- *   events are checked and counted ten seconds later: duplicates vanish, bad ones are reported in thin events, which can be fetched.
- *
- * It does not model: tiers, taxes, discounts, credits, prorations, price changes,
- * manual invoices and invoice items, payment retries; search, `expand` (accepted, ignored), rate limits of its own; live mode.
+ * It does not model: thin twins of snapshot events; tiers, taxes, discounts, credits, prorations, price changes, manual invoices and
+ * invoice items, payment retries; search, `expand` (accepted, ignored); dimensions of meters; live mode.
  * A metered-only subscription has no first invoice, unless it is backdated.
  *
- * Where Stripe's behaviour is not known, the reading is the one that is harder on a client.
+ * Where Stripe's behaviour is not known, the reading is the one that is harder on a client. v2 takes an event of an unknown customer
+ * and reports it later. The stream answers a used Idempotency-Key again without a look at the events. A streamed event must not be
+ * too old when it is validated, nor ahead when it was received.
  *
  * With a data file, every command that was carried out is in it before it is answered, and is carried out again at the next start: the
  * account, its ids and its saved answers survive a SIGKILL. Faults and webhook attempts under way do not.
  */
 
 import { randomUUID } from "node:crypto";
-import { createServer, type IncomingMessage, type RequestListener, type ServerResponse } from "node:http";
+import { createServer, type IncomingMessage } from "node:http";
 import type { AddressInfo } from "node:net";
 import { handleControl } from "./control/control-routes.ts";
 import { type Fault, Faults } from "./control/faults.ts";
 import { reset, send } from "./http/exchange.ts";
 import { Gateway } from "./http/gateway.ts";
+import { type ExchangeListener, RecordingResponse } from "./http/recorded-exchange.ts";
 import { StripeError } from "./http/stripe-error.ts";
 import { accountRouter } from "./routes.ts";
 import { type Listener, StripeSimulator } from "./simulator.ts";
@@ -42,6 +51,7 @@ import { seededRandom } from "./state/random.ts";
 import type { SettingsChange } from "./state/settings.ts";
 import type { ConfiguredEndpoint } from "./webhooks/endpoints.ts";
 
+export type { RecordedExchange } from "./http/recorded-exchange.ts";
 export type { StripeSimulator } from "./simulator.ts";
 
 export interface StripeSimulatorOptions {
@@ -64,8 +74,10 @@ export interface StripeSimulatorOptions {
   readonly faults?: readonly Fault[] | undefined;
   /** How long a webhook receiver may take. Default 10 000. */
   readonly webhookTimeoutMs?: number | undefined;
-  /** To the first retry of a webhook, by the simulator's time; doubled each time, an hour at most. Default 1 000. */
+  /** To the first retry of a webhook, by the simulator's time; doubled each time, an hour at most. Default 1 000. Not in a sandbox. */
   readonly webhookRetryMs?: number | undefined;
+  /** Hears of every request to Stripe's API with its answer: a request log. Not of the control interface. Default: none. */
+  readonly onExchange?: ExchangeListener | undefined;
   /** Hears of errors in the simulator itself, which are answered with 500. Default: they go to stderr. */
   readonly onError?: ((error: unknown) => void) | undefined;
 }
@@ -86,7 +98,7 @@ export async function startStripeSimulator(options: StripeSimulatorOptions = {})
   const gateway = new Gateway({ engine, router, faults, random, apiKeys: options.apiKeys });
   const started = Promise.withResolvers<StripeSimulator>();
   const listener = await listen(options.port ?? 0, options.host ?? "127.0.0.1", async (request, response) => {
-    await serve(await started.promise, gateway, request, response, onError);
+    await serve(await started.promise, { gateway, onError, onExchange: options.onExchange }, request, response);
   });
   const simulator = new StripeSimulator({
     listener,
@@ -94,7 +106,7 @@ export async function startStripeSimulator(options: StripeSimulatorOptions = {})
     clock,
     faults,
     gateway,
-    random: seededRandom(`${seed} webhooks`),
+    draw: (about) => seededRandom(`${seed} ${about}`)(),
     wallMs,
     webhookTimeoutMs: options.webhookTimeoutMs ?? 10_000,
     webhookRetryMs: options.webhookRetryMs ?? 1_000,
@@ -105,17 +117,26 @@ export async function startStripeSimulator(options: StripeSimulatorOptions = {})
   return simulator;
 }
 
+interface Serving {
+  readonly gateway: Gateway;
+  readonly onError: (error: unknown) => void;
+  readonly onExchange: ExchangeListener | undefined;
+}
+
 async function serve(
   simulator: StripeSimulator,
-  gateway: Gateway,
+  { gateway, onError, onExchange }: Serving,
   request: IncomingMessage,
-  response: ServerResponse,
-  onError: (error: unknown) => void,
+  response: RecordingResponse,
 ): Promise<void> {
   const [path = "/", query = ""] = (request.url ?? "/").split("?", 2);
   try {
-    if (path.startsWith("/_simulator")) await handleControl(simulator, request, response, path, query);
-    else await gateway.handle(request, response, path, query);
+    if (path.startsWith("/_simulator")) {
+      await handleControl(simulator, request, response, path, query);
+    } else {
+      if (onExchange !== undefined) response.record(path, query, onExchange, onError);
+      await gateway.handle(request, response, path, query);
+    }
     simulator.tick();
   } catch (error) {
     const canAnswer = !response.headersSent && !response.destroyed;
@@ -131,8 +152,12 @@ async function serve(
   }
 }
 
-function listen(port: number, host: string, handle: RequestListener): Promise<Listener> {
-  const server = createServer(handle);
+type Handler = (request: IncomingMessage, response: RecordingResponse) => Promise<void>;
+
+function listen(port: number, host: string, handle: Handler): Promise<Listener> {
+  const server = createServer({ ServerResponse: RecordingResponse }, (request, response) => {
+    void handle(request, response as RecordingResponse);
+  });
   server.keepAliveTimeout = KEEP_ALIVE_MS;
   return new Promise((resolve, reject) => {
     server.once("error", reject);

@@ -6,10 +6,12 @@ import { type Command, type Engine, type Outcome, simulatedFailure } from "../st
 import { type Answer, keyInUse } from "../state/idempotency.ts";
 import { opaqueToken, type RandomSource } from "../state/random.ts";
 import type { MeterEventFate } from "../usage/async-validation.ts";
-import { checkSession, STREAM_PATH, sessionExpired } from "../usage/meter-event-session.ts";
+import { METER_EVENT_PATHS, STREAM_PATH } from "../usage/meter-event-paths.ts";
+import { checkSession, sessionExpired } from "../usage/meter-event-session.ts";
 import { API_VERSION } from "../webhooks/snapshot-event.ts";
 import { readBody, reset, send, sendText, sendTruncated } from "./exchange.ts";
 import { decodeForm } from "./form.ts";
+import { RateLimiter } from "./rate-limiter.ts";
 import type { Router } from "./router.ts";
 import { rateLimited, StripeError, unauthorized, unknownRoute } from "./stripe-error.ts";
 import { decodeJson, isV2 } from "./v2.ts";
@@ -29,14 +31,13 @@ export interface GatewayContext {
   readonly apiKeys: readonly string[] | undefined;
 }
 
-const METER_EVENTS = ["/v1/billing/meter_events", "/v2/billing/meter_events"];
-
 /** Serves Stripe's API. */
 export class Gateway {
   /** Answers given so far: by route (`POST /v1/customers`) and status, `reset` for none. */
   readonly answered: Record<string, Record<string, number>> = {};
   meterConcurrency: MeterConcurrency = { enabled: false, holdMs: 0 };
   readonly #context: GatewayContext;
+  readonly #limiter = new RateLimiter();
   /** Idempotency keys, and customers with meters, that a request is under way for. */
   readonly #underWay = new Set<string>();
 
@@ -54,6 +55,8 @@ export class Gateway {
     try {
       const body = await readBody(request);
       this.#authenticate(path, request.headers.authorization);
+      const { engine } = this.#context;
+      this.#limiter.check(engine.account.settings.rateLimits, path, body, engine.nowMs());
       const fault = this.#context.faults.draw(method, pattern);
       const { status } = await this.#serve({ request, response, method, path, query, body, requestId, fault });
       this.#count(route, status);
@@ -136,7 +139,7 @@ export class Gateway {
       if (this.#underWay.has(`key ${key}`)) throw keyInUse(key);
       locks.push(`key ${key}`);
     }
-    if (this.meterConcurrency.enabled && method === "POST" && METER_EVENTS.includes(path)) {
+    if (this.meterConcurrency.enabled && method === "POST" && METER_EVENT_PATHS.includes(path)) {
       const lock = `meter ${this.#meterAndCustomer(isV2(path) ? decodeJson(body) : decodeForm(body))}`;
       if (this.#underWay.has(lock)) {
         throw new StripeError(409, "Cannot create multiple usage events for the same customer, meter concurrently", {

@@ -5,9 +5,6 @@ import { StripeError, unauthorized } from "../http/stripe-error.ts";
 import { toRfc3339 } from "../http/v2.ts";
 import type { Account } from "../state/account.ts";
 
-/** The one route that takes a session's token, and no secret key. */
-export const STREAM_PATH = "/v2/billing/meter_event_stream";
-
 const VALID_MS = 15 * 60_000;
 /** A token is known as an expired one for this long; after it, it is as good as never given out. */
 const REMEMBERED_MS = 24 * 3_600_000;

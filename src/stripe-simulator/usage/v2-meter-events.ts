@@ -9,7 +9,7 @@ import { adjustmentSchema, cancelEvent } from "./adjustments.ts";
 import { dropEvent, takeUnchecked } from "./async-validation.ts";
 import { countEvent, isDuplicate, meterEventObject } from "./counting.ts";
 import { checkMeterEvent, type Problem, type SentEvent } from "./meter-event-checks.ts";
-import { STREAM_PATH } from "./meter-event-session.ts";
+import { STREAM_PATH } from "./meter-event-paths.ts";
 
 const EVENTS_MAX = 100;
 

@@ -1,6 +1,6 @@
 // Thin events: a notification names what happened, the event fetched tells it. GET /v2/core/events.
 import { z } from "zod";
-import { text } from "../http/params.ts";
+import { integer, text } from "../http/params.ts";
 import { type Route, route } from "../http/router.ts";
 import { noSuch } from "../http/stripe-error.ts";
 import { instant, toRfc3339, type V2List, v2PageOf, v2PagingShape } from "../http/v2.ts";
@@ -36,12 +36,9 @@ export function notificationOf({ data: _data, ...event }: ThinEvent): object {
   return event;
 }
 
-const range = z.strictObject({
-  gt: instant().optional(),
-  gte: instant().optional(),
-  lt: instant().optional(),
-  lte: instant().optional(),
-});
+/** RFC 3339, or the unix seconds that the SDK's types ask for. */
+const bound = z.union([instant(), integer().transform((seconds) => seconds * 1_000)]).optional();
+const range = z.strictObject({ gt: bound, gte: bound, lt: bound, lte: bound });
 
 const listEvents = z.strictObject({
   ...v2PagingShape,
