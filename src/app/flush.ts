@@ -11,6 +11,7 @@
 // 3 leaves reports "sending" that the sink has: the next leader sends them again, under the same identifier, and hears "duplicate".
 // 4 leaves nothing.
 // Unknown reports are sent again only while the sink surely knows the identifier (RESEND_HORIZON_MS); after that they are held.
+import type { LateUsagePolicy } from "../domain/late-usage.ts";
 import { HELD_OUTCOME_UNKNOWN, planReports } from "../domain/report.ts";
 import type { Tenure } from "./hold-lease.ts";
 import type { Clock } from "./ports/clock.ts";
@@ -67,6 +68,7 @@ export interface FlushOptions {
   readonly sink: MeterSink;
   /** Part of every identifier. */
   readonly deploymentId: string;
+  readonly lateUsage: LateUsagePolicy;
   readonly settings: FlushSettings;
   readonly clock: Clock;
   readonly logger: Logger;
@@ -101,6 +103,7 @@ export class Flush {
       await this.#planRequested(tenure);
       if (clock.monotonicMs() >= passDueMs) {
         passDueMs = clock.monotonicMs() + settings.intervalMs;
+        await this.#replaceClosed(tenure);
         await this.#pass(tenure, { customerId: undefined, includeOpen: false });
         observer.backlog(await reports.backlog());
       }
@@ -108,6 +111,17 @@ export class Flush {
       await requests.complete(tenure.grant);
       if (!goOn) await clock.sleep(settings.pollMs, tenure.stopping);
     }
+  }
+
+  /** What was frozen for a period that is closed by now, and never sent, goes another way. */
+  async #replaceClosed(tenure: Tenure): Promise<void> {
+    const { reports, deploymentId, lateUsage, settings, logger } = this.#options;
+    let replaced = 0;
+    for (let step = settings.planBatch; step === settings.planBatch && tenure.mayBegin(); replaced += step) {
+      step = (await reports.replaceClosed(tenure.grant, settings.planBatch, { deploymentId, lateUsage })).length;
+    }
+    if (replaced > 0)
+      logger.warn({ reports: replaced }, "replaced reports whose billing period closed before they were sent");
   }
 
   /** Covers open requests: one pass for all when any is for all, else one a customer. */
@@ -126,13 +140,14 @@ export class Flush {
 
   /** 1. Freezes the scope, batch by batch; false when the tenure ended before the end. */
   async #pass(tenure: Tenure, scope: FlushScope): Promise<boolean> {
-    const { reports, deploymentId, settings, logger, observer } = this.#options;
+    const { reports, deploymentId, lateUsage, settings, logger, observer } = this.#options;
     let after: PlanCursor | undefined;
     let planned = 0;
     do {
       if (!tenure.mayBegin()) return false;
-      const decide = (windows: Parameters<typeof planReports>[0]) => planReports(windows, deploymentId);
-      const step = await reports.plan(tenure.grant, scope, after, settings.planBatch, decide);
+      const step = await reports.plan(tenure.grant, scope, after, settings.planBatch, (windows, nowMs) =>
+        planReports(windows, { deploymentId, lateUsage, nowMs }),
+      );
       planned += step.planned;
       after = step.next;
     } while (after !== undefined);

@@ -1,8 +1,11 @@
 // The outbox. Each write is one transaction behind the lease's fence, and works on a whole batch.
 import type { ClaimStep, PlanCursor, Reports, SettledReport } from "../app/ports/reports.ts";
+import { FINALIZATION_MARGIN_MS } from "../domain/late-usage.ts";
 import { HELD_OUTCOME_UNKNOWN, maySend, type PendingWindow, type Report, type ReportKind } from "../domain/report.ts";
+import { toJson } from "./json.ts";
 import { inFencedTransaction } from "./lease.ts";
 import type { Pool, PoolClient } from "./pool.ts";
+import { findClosed, replaceReports } from "./report-retries.ts";
 import { sqlFile } from "./sql-file.ts";
 
 const PLANNABLE = sqlFile("report-plannable");
@@ -37,12 +40,19 @@ export function postgresReports(pool: Pool, leaseName: string): Reports {
               ]
             : [null, null, null, null, null]),
           limit,
+          FINALIZATION_MARGIN_MS,
         ]);
         const windows = found.rows.map(toPendingWindow);
-        const reports = decide(windows);
+        const nowMs = found.rows[0]?.now.getTime() ?? 0;
+        const reports = decide(windows, nowMs);
         if (reports.length > 0) await client.query(INSERT, [grant.epoch, toJson(reports)]);
         return { planned: reports.length, next: windows.length < limit ? undefined : cursorAt(windows) };
       });
+    },
+    replaceClosed(grant, limit, context) {
+      return inFencedTransaction(pool, leaseName, grant, async (client) =>
+        replaceReports(client, grant.epoch, await findClosed(client, limit), context),
+      );
     },
     claim(grant, limit) {
       return inFencedTransaction(pool, leaseName, grant, (client) => claim(client, grant.epoch, limit));
@@ -89,6 +99,10 @@ interface WindowRow {
   total: string;
   reported: string;
   next_sequence: number;
+  period_closed: boolean;
+  period_open: boolean;
+  finalizes_at: Date | null;
+  now: Date;
 }
 
 interface DueRow {
@@ -123,6 +137,9 @@ function toPendingWindow(row: WindowRow): PendingWindow {
     total: BigInt(row.total),
     reported: BigInt(row.reported),
     nextSequence: row.next_sequence,
+    periodClosed: row.period_closed,
+    periodOpen: row.period_open,
+    finalizesAtMs: row.finalizes_at?.getTime(),
   };
 }
 
@@ -152,9 +169,4 @@ function toReport(row: DueRow): Report {
 
 function toSettlementRow({ report, settlement }: SettledReport): object {
   return { identifier: report.identifier, ...settlement };
-}
-
-/** JSON with bigints as decimal strings, which Postgres reads into int8 exactly. */
-function toJson(rows: readonly object[]): string {
-  return JSON.stringify(rows, (_, value: unknown) => (typeof value === "bigint" ? value.toString() : value));
 }
