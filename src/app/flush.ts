@@ -18,6 +18,7 @@ import type { Clock } from "./ports/clock.ts";
 import type { Logger } from "./ports/logger.ts";
 import {
   type Backlog,
+  type Deadline,
   type FlushRequests,
   type FlushScope,
   type MeterSink,
@@ -59,7 +60,7 @@ export interface FlushObserver {
   /** Reports held, by reason: refused by the sink, or of unknown outcome past the horizon. */
   held(reason: string, reports: number): void;
   /** After each pass over closed windows. */
-  backlog(backlog: Backlog): void;
+  backlog(backlog: Backlog, deadlines: readonly Deadline[]): void;
 }
 
 export interface FlushOptions {
@@ -105,7 +106,7 @@ export class Flush {
         passDueMs = clock.monotonicMs() + settings.intervalMs;
         await this.#replaceClosed(tenure);
         await this.#pass(tenure, { customerId: undefined, includeOpen: false });
-        observer.backlog(await reports.backlog());
+        observer.backlog(await reports.backlog(), await reports.deadlines());
       }
       const goOn = await this.#round(tenure);
       await requests.complete(tenure.grant);

@@ -1,5 +1,5 @@
 // The outbox. Each write is one transaction behind the lease's fence, and works on a whole batch.
-import type { ClaimStep, PlanCursor, Reports, SettledReport } from "../app/ports/reports.ts";
+import type { ClaimStep, Deadline, PlanCursor, Reports, SettledReport } from "../app/ports/reports.ts";
 import { FINALIZATION_MARGIN_MS } from "../domain/late-usage.ts";
 import { HELD_OUTCOME_UNKNOWN, maySend, type PendingWindow, type Report, type ReportKind } from "../domain/report.ts";
 import { toJson } from "./json.ts";
@@ -15,6 +15,7 @@ const MARK_SENDING = sqlFile("report-mark-sending");
 const HOLD = sqlFile("report-hold");
 const SETTLE = sqlFile("report-settle");
 const BACKLOG = sqlFile("report-backlog");
+const DEADLINES = sqlFile("report-deadlines");
 
 /**
  * Makes the planner take due reports from the index in their order. Its statistics lag behind a backlog that has just grown, and then it
@@ -62,6 +63,7 @@ export function postgresReports(pool: Pool, leaseName: string): Reports {
       const rows = toJson(settled.map(toSettlementRow));
       await inFencedTransaction(pool, leaseName, grant, (client) => client.query(SETTLE, [grant.epoch, rows]));
     },
+    deadlines: () => readDeadlines(pool),
     async backlog() {
       const result = await pool.query<BacklogRow>(BACKLOG);
       const row = result.rows[0];
@@ -74,6 +76,15 @@ export function postgresReports(pool: Pool, leaseName: string): Reports {
       };
     },
   };
+}
+
+/** What is due by when, one of each kind; on the database's clock. */
+export async function readDeadlines(pool: Pool): Promise<readonly Deadline[]> {
+  const result = await pool.query<DeadlineRow>(DEADLINES);
+  return result.rows.map((row) => {
+    const { kind, tightest_in_ms: tightestInMs, waiting, overdue } = row;
+    return { kind, tightestInMs: Number(tightestInMs), waiting: Number(waiting), overdue: Number(overdue) };
+  });
 }
 
 /** The database's clock decides what is past the horizon: it also stamped the first attempts. */
@@ -122,6 +133,13 @@ interface DueRow {
   before: "planned" | "unknown";
   first_attempt_at: Date | null;
   now: Date;
+}
+
+interface DeadlineRow {
+  kind: Deadline["kind"];
+  tightest_in_ms: string;
+  waiting: string;
+  overdue: string;
 }
 
 type BacklogRow = Record<"open_reports" | "held_reports" | "unmapped_windows" | "lag_ms", string>;

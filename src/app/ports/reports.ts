@@ -88,6 +88,18 @@ export interface Backlog {
   readonly lagMs: number;
 }
 
+/**
+ * What is due, of one kind. invoice: reports whose draft invoice becomes final; resend: sends of unknown fate, which may be repeated for
+ * RESEND_HORIZON_MS; age: all that Stripe takes for 35 days only, held reports and windows not yet frozen included.
+ */
+export interface Deadline {
+  readonly kind: "invoice" | "resend" | "age";
+  /** To the tightest; below 0 when it has passed, 0 where nothing waits. */
+  readonly tightestInMs: number;
+  readonly waiting: number;
+  readonly overdue: number;
+}
+
 /** Every write carries the leader's grant and rejects with StaleLeaseError, nothing written, once another epoch was given out. */
 export interface Reports {
   /**
@@ -119,6 +131,8 @@ export interface Reports {
   /** Records how sends ended, all in one transaction. Only what this grant claimed is touched, and once. */
   settle(grant: LeaseGrant, settled: readonly SettledReport[]): Promise<void>;
   backlog(): Promise<Backlog>;
+  /** One of each kind. Reads what is open, held or unplanned. */
+  deadlines(): Promise<readonly Deadline[]>;
 }
 
 export interface SettledReport {

@@ -6,7 +6,7 @@ import { postgresInvoicedPeriods } from "../../../src/postgres/invoiced-periods.
 import { postgresLease } from "../../../src/postgres/lease.ts";
 import type { Pool } from "../../../src/postgres/pool.ts";
 import { findHeld, holdPlanned, listReports, retryHeld, showReport } from "../../../src/postgres/report-desk.ts";
-import { postgresReports } from "../../../src/postgres/reports.ts";
+import { postgresReports, readDeadlines } from "../../../src/postgres/reports.ts";
 import { useServedDatabase } from "../../support/postgres.ts";
 import { addUsage, LEASE, reportRows } from "../flush/harness.ts";
 
@@ -101,6 +101,32 @@ test("while the invoice is a draft, usage of its period keeps its time, and is d
   expect((before?.deadlineAt.getTime() ?? 0) - Date.now()).toBeLessThanOrEqual(HOUR_MS);
   expect(after).toMatchObject({ late: false, value: "7", eventTime: new Date(AFTER.windowStartMs) });
   expect((after?.deadlineAt.getTime() ?? 0) - Date.now()).toBeGreaterThan(30 * DAY_MS);
+});
+
+test("what is due is told by kind, with what is overdue", async () => {
+  const { pool, plan } = await setUp();
+  await saveInvoice(pool, null);
+  await addUsage(pool, BEFORE, AFTER, { ...AFTER, customerId: "acme" });
+  await plan();
+  const minutes = (ms: number) => Math.round(ms / 60_000);
+  const due = async () =>
+    (await readDeadlines(pool)).map((d) => [d.kind, minutes(d.tightestInMs), d.waiting, d.overdue]);
+  const age = minutes(BEFORE.windowStartMs + 35 * DAY_MS - Date.now());
+  // The unmapped customer's window waits, too.
+  expect(await due()).toEqual([
+    ["invoice", 60, 1, 0],
+    ["resend", 0, 0, 0],
+    ["age", age, 3, 0],
+  ]);
+  await pool.query(
+    "UPDATE report SET state = 'unknown', first_attempt_at = now() - interval '23 hours 1 minute' WHERE value = 5",
+  );
+  await pool.query("UPDATE report SET state = 'sent', first_attempt_at = now() WHERE value = 7");
+  expect(await due()).toEqual([
+    ["invoice", 60, 1, 0],
+    ["resend", -1, 2, 1],
+    ["age", age, 2, 0],
+  ]);
 });
 
 test.each([
