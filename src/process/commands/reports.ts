@@ -5,6 +5,7 @@ import { readDeployment } from "../../postgres/deployment.ts";
 import type { Pool } from "../../postgres/pool.ts";
 import { findHeld, holdPlanned, listReports, retryHeld, showReport } from "../../postgres/report-desk.ts";
 import { withDatabase } from "../command-database.ts";
+import type { LazyCommand } from "../lazy-commands.ts";
 import { OperatorError } from "../operator-error.ts";
 import { describeReports } from "../report-table.ts";
 
@@ -15,13 +16,18 @@ Settings: DATABASE_URL; without it, the database of the "metering dev" that runs
 const RETRY_BATCH = 500;
 const LIST_MAX = 10_000;
 
+export const subcommands: readonly LazyCommand[] = [
+  { name: "list", summary: "list reports, held ones first of all", load: async () => ({ buildCommand: listCommand }) },
+  { name: "show", summary: "show one and what explains it", load: async () => ({ buildCommand: showCommand }) },
+  { name: "retry", summary: "send held ones again", load: async () => ({ buildCommand: retryCommand }) },
+  { name: "hold", summary: "hold what was not sent yet", load: async () => ({ buildCommand: holdCommand }) },
+];
+
 export function buildCommand(): Command {
   return new Command("reports")
     .description("Shows reports to Stripe, retries held ones, holds those that were not sent yet.")
-    .addCommand(listCommand())
-    .addCommand(showCommand())
-    .addCommand(retryCommand())
-    .addCommand(holdCommand());
+    .usage("<command> [options]")
+    .helpCommand(false);
 }
 
 interface ListOptions {
