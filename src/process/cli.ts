@@ -15,6 +15,11 @@ const COMMANDS: readonly LazyCommand[] = [
   },
   { name: "status", summary: "show where the usage and the money are", load: () => import("./commands/status.ts") },
   { name: "flush", summary: "report to Stripe now", load: () => import("./commands/flush.ts") },
+  {
+    name: "reports",
+    summary: "list, show, retry and hold reports to Stripe",
+    load: () => import("./commands/reports.ts"),
+  },
   { name: "stripe", summary: "look at Stripe, and set it right", load: () => import("./commands/stripe.ts") },
   { name: "replay", summary: "record a trace and compare the sums", load: () => import("./commands/replay.ts") },
   {
