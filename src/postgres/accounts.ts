@@ -1,27 +1,33 @@
 // Accounts: subscriptions and invoices as Stripe had them last, and what they say of a customer.
 import type { Accounts, AccountWriter } from "../app/ports/accounts.ts";
 import { type Entitlement, readEntitlement } from "../domain/entitlement.ts";
-import { inTransaction, type Pool, type Queryable } from "./pool.ts";
-import { cutAtBoundaries, type RecutContext } from "./recut.ts";
+import { removeDraft, saveInvoice } from "./invoices.ts";
+import { inTransaction, type Pool, type PoolClient, type Queryable } from "./pool.ts";
+import type { RecutContext } from "./recut.ts";
 import { sqlFile } from "./sql-file.ts";
+import { customerIdOf, cutStripeCustomer, lockStripeObject } from "./stripe-customer.ts";
 
 const SAVE_SUBSCRIPTION = sqlFile("account-save-subscription");
-const SAVE_INVOICE = sqlFile("account-save-invoice");
-const CUSTOMER_ID = sqlFile("account-customer-id");
 const READ = { name: "account-read", text: sqlFile("account-read") };
 
 /** Longest wait for a turn at an object, or for a shard; past it the event is tried again later. */
 const LOCK_TIMEOUT_MS = 30_000;
 
-export function postgresAccounts(pool: Pool, context: RecutContext): Accounts {
+/** Accounts whose reports are sent behind the lease named `leaseName`. */
+export function postgresAccounts(pool: Pool, context: RecutContext, leaseName: string): Accounts {
+  const patiently = <T>(work: (client: PoolClient) => Promise<T>) =>
+    inTransaction(pool, async (client) => {
+      await client.query("SELECT set_config('lock_timeout', $1, true)", [String(LOCK_TIMEOUT_MS)]);
+      return work(client);
+    });
   return {
     exclusively: (objectId, work) =>
-      inTransaction(pool, async (client) => {
-        await client.query("SELECT set_config('lock_timeout', $1, true)", [String(LOCK_TIMEOUT_MS)]);
-        // Objects that share a hash take turns too, which costs time alone.
-        await client.query("SELECT pg_advisory_xact_lock(hashtextextended('stripe object ' || $1, 0))", [objectId]);
-        return work(accountWriter(client, context));
+      patiently(async (client) => {
+        await lockStripeObject(client, objectId);
+        return work(accountWriter(client, context, leaseName));
       }),
+    addBoundaries: (stripeCustomerId, boundariesMs) =>
+      patiently((client) => cutStripeCustomer(client, context, stripeCustomerId, boundariesMs)),
     customerIdOf: (stripeCustomerId) => customerIdOf(pool, stripeCustomerId),
   };
 }
@@ -49,7 +55,7 @@ export async function readAccount(
   return readEntitlement(subscriptions, failedInvoices, nowMs, graceMs);
 }
 
-function accountWriter(client: Queryable, context: RecutContext): AccountWriter {
+function accountWriter(client: Queryable, context: RecutContext, leaseName: string): AccountWriter {
   return {
     async saveSubscription({ subscriptionId, stripeCustomerId, status, currentPeriod, boundariesMs }) {
       const period = currentPeriod && [new Date(currentPeriod.startMs), new Date(currentPeriod.endMs)];
@@ -60,17 +66,9 @@ function accountWriter(client: Queryable, context: RecutContext): AccountWriter 
         period?.[0] ?? null,
         period?.[1] ?? null,
       ]);
-      const customerId = await customerIdOf(client, stripeCustomerId);
-      await cutAtBoundaries(client, context, customerId, boundariesMs);
+      await cutStripeCustomer(client, context, stripeCustomerId, boundariesMs);
     },
-    async saveInvoice({ invoiceId, stripeCustomerId, subscriptionId, status }, paymentFailedMs) {
-      const failedAt = paymentFailedMs === undefined ? null : new Date(paymentFailedMs);
-      await client.query(SAVE_INVOICE, [invoiceId, stripeCustomerId, subscriptionId, status, failedAt]);
-    },
+    saveInvoice: (state, paymentFailedMs) => saveInvoice(client, leaseName, state, paymentFailedMs),
+    removeDraft: (invoiceId) => removeDraft(client, leaseName, invoiceId),
   };
-}
-
-async function customerIdOf(queryable: Queryable | Pool, stripeCustomerId: string): Promise<string> {
-  const result = await queryable.query<{ customer_id: string }>(CUSTOMER_ID, [stripeCustomerId]);
-  return result.rows[0]?.customer_id ?? stripeCustomerId;
 }

@@ -1,6 +1,6 @@
 // The lease: one row, all on the database's clock. Its epoch is the fence of everything that the holder writes (fence).
 import { type Lease, type LeaseGrant, StaleLeaseError } from "../app/ports/reports.ts";
-import { inTransaction, type Pool, type PoolClient } from "./pool.ts";
+import { inTransaction, type Pool, type PoolClient, type Queryable } from "./pool.ts";
 import { sqlFile } from "./sql-file.ts";
 
 const INSERT = sqlFile("lease-insert");
@@ -8,6 +8,7 @@ const ACQUIRE = sqlFile("lease-acquire");
 const RENEW = sqlFile("lease-renew");
 const RELEASE = sqlFile("lease-release");
 const FENCE = sqlFile("lease-fence");
+const LOCK_OUT = sqlFile("lease-lock-out");
 
 /**
  * A fenced transaction of a leader that was paused in its middle would keep its successor from being appointed. The server ends it after
@@ -55,4 +56,14 @@ export async function inFencedTransaction<T>(
     return work(client);
   };
   return inTransaction(pool, fenced, BEGIN_FENCED);
+}
+
+/**
+ * Keeps the leader's writes out until the end of the caller's transaction, and waits for those in their commit. Whoever else writes to
+ * reports begins with it: the leader locks batches of them in orders of its own, so that without it the two would wait in a circle. The
+ * caller holds up sending and the renewal of the lease: nothing slow may follow.
+ */
+export async function lockOutLeader(client: Queryable, name: string): Promise<void> {
+  await client.query(INSERT, [name]);
+  await client.query(LOCK_OUT, [name]);
 }

@@ -1,4 +1,5 @@
 // Accounts: what Stripe says about a customer. Events are stored first, applied later, in any order.
+import type { MeteredLine } from "../../domain/invoiced-period.ts";
 import type { Interval } from "../../domain/window.ts";
 
 /** A webhook's event, verified, as it came. */
@@ -63,6 +64,12 @@ export interface InvoiceState {
   /** Empty when the invoice is not a subscription's. */
   readonly subscriptionId: string;
   readonly status: string;
+  /** When a draft becomes final by itself; undefined where it does not, or is final. */
+  readonly finalizesMs: number | undefined;
+  /** When it became final; undefined while it is a draft. */
+  readonly finalizedMs: number | undefined;
+  /** Its lines of metered prices. Of a draft the quantities still follow the meter. */
+  readonly lines: readonly MeteredLine[];
 }
 
 /** Reads objects afresh, since events come in any order. Undefined: Stripe has no such object. Rejects when Stripe is away. */
@@ -78,8 +85,13 @@ export interface AccountWriter {
    * recomputed from raw records; what was already reported is corrected by the next flush.
    */
   saveSubscription(state: SubscriptionState): Promise<void>;
-  /** Stores an invoice's state; `paymentFailedMs` is kept as the earliest ever given. */
+  /**
+   * Stores an invoice's state and the periods that its lines bill; `paymentFailedMs` is kept as the earliest ever given. Reports of these
+   * periods that are not settled learn until when they count.
+   */
   saveInvoice(state: InvoiceState, paymentFailedMs: number | undefined): Promise<void>;
+  /** Forgets an invoice that is known as a draft; no effect on others. */
+  removeDraft(invoiceId: string): Promise<void>;
 }
 
 export interface Accounts {
@@ -88,6 +100,8 @@ export interface Accounts {
    * newest when it is written, and a lost connection writes nothing. Rejects when the turn does not come within 30 s.
    */
   exclusively<T>(objectId: string, work: (writer: AccountWriter) => Promise<T>): Promise<T>;
+  /** Makes these boundaries of the Stripe customer, as saveSubscription does with a subscription's. Idempotent. */
+  addBoundaries(stripeCustomerId: string, boundariesMs: readonly number[]): Promise<void>;
   /** The service's own id of a Stripe customer; the Stripe id itself where none is mapped. */
   customerIdOf(stripeCustomerId: string): Promise<string>;
 }
