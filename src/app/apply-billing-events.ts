@@ -60,8 +60,9 @@ export async function refreshSubscription(
 /**
  * An invoice that Stripe does not know was a draft, and deleted: what was kept of it goes. Of one that was final it stays.
  *
- * 1. the invoice and the periods that it bills; 2. the periods' ends are boundaries. A subscription tells of its current period alone:
- * without this, whoever hears of its events a period late would never know where that period began. A crash after 1 brings the event again.
+ * 1. the invoice and the periods that it bills; 2. what follows from those: deadlines of reports, and boundaries. A subscription tells of
+ * its current period alone: without these, whoever hears of its events a period late would never know where that period began. A crash
+ * after 1 brings the event again.
  */
 async function refreshInvoice(
   { accounts, objects }: EffectDependencies,
@@ -69,14 +70,11 @@ async function refreshInvoice(
   paymentFailedMs: number | undefined,
   signal: AbortSignal,
 ): Promise<InvoiceState | undefined> {
-  const invoice = await accounts.exclusively(invoiceId, async (writer) => {
-    const state = await objects.invoice(invoiceId, signal);
-    if (state !== undefined) await writer.saveInvoice(state, paymentFailedMs);
-    else await writer.removeDraft(invoiceId);
-    return state;
+  const { invoice, periods } = await accounts.exclusively(invoiceId, async (writer) => {
+    const invoice = await objects.invoice(invoiceId, signal);
+    if (invoice === undefined) return { invoice, periods: await writer.removeDraft(invoiceId) };
+    return { invoice, periods: await writer.saveInvoice(invoice, paymentFailedMs) };
   }); // 1
-  if (invoice === undefined || invoice.lines.length === 0) return invoice;
-  const ends = invoice.lines.flatMap(({ startMs, endMs }) => [startMs, endMs]);
-  await accounts.addBoundaries(invoice.stripeCustomerId, ends); // 2
+  if (periods.length > 0) await accounts.periodsChanged(periods); // 2
   return invoice;
 }

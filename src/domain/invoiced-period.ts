@@ -1,56 +1,62 @@
-// What an invoice says of metered usage: its lines, brought together by meter and period. Pure.
+// Invoiced periods: what a final invoice left out is carried into the period that is open. Pure.
+import { HELD_LATE, HELD_NO_OPEN_PERIOD } from "./late-usage.ts";
+import { identifierOf, type PendingWindow, type PlanContext, type PlannedReport, splitValue } from "./report.ts";
 
-/** One invoice line of a metered price. */
-export interface MeteredLine {
-  /** The subscription item that the line bills. */
-  readonly subscriptionItem: string;
-  /** Of the price's meter. */
+/** A period of a customer's meter whose invoice is final, and in which every report has come to its end. */
+export interface InvoicedPeriod {
+  readonly stripeCustomerId: string;
   readonly eventName: string;
-  /** The time of the usage that the line bills; half-open, whole seconds. */
+  /** Half-open. */
   readonly startMs: number;
   readonly endMs: number;
-  /** Usage on the line, whole units; undefined where the line does not say it. */
-  readonly quantity: bigint | undefined;
+  /** What the invoice says. Never negative: Stripe bills nothing where usage is below zero. */
+  readonly billed: bigint;
+  /** What Stripe counted in the period as far as is known, less what was carried out of it already. */
+  readonly counted: bigint;
+  /** The window of the report that was accepted last: what is carried is reported under its next sequences. */
+  readonly window: Pick<PendingWindow, "customerId" | "eventName" | "payload" | "windowStartMs" | "nextSequence">;
+  /** Whether some subscription of the customer lives, or none was ever heard of. */
+  readonly periodOpen: boolean;
 }
 
-/** Usage of a meter over a period, as one invoice bills it. */
-export interface InvoicedPeriod {
-  readonly eventName: string;
-  readonly startMs: number;
-  readonly endMs: number;
-  readonly quantity: bigint | undefined;
+export interface PeriodClosing {
+  /** Bookings that take the quantity out of the period, and reports that carry it on; they add up to 0. */
+  readonly reports: readonly PlannedReport[];
+  /** Billed beyond what was reported: nothing is done about it here. */
+  readonly excess: bigint;
 }
 
 /**
- * An invoice's periods, one a meter and start, in that order. Lines of one subscription item add up, since graduated tiers make a line
- * each. Several items on one meter bill the same usage each, so the greatest of them is what was billed of it; adding them up would make
- * believe that Stripe billed what it never counted. A quantity that one line does not say is not known of the period either. Lines of no
- * length say nothing; of two periods that start together the longer one stands.
+ * What Stripe counts in a period after its invoice is final is on no invoice, ever. The difference is taken out of the period and carried
+ * into the one that is open, or held where the policy says so. A sum below zero was billed as zero, so all of it is carried.
  */
-export function invoicedPeriods(lines: readonly MeteredLine[]): readonly InvoicedPeriod[] {
-  const real = lines.filter((line) => line.startMs < line.endMs);
-  const byPeriod = Map.groupBy(real, (line) => JSON.stringify([line.eventName, line.startMs]));
-  const periods = [...byPeriod.values()].map((together): InvoicedPeriod => {
-    const endMs = Math.max(...together.map((line) => line.endMs));
-    const longest = together.filter((line) => line.endMs === endMs);
-    const items = [...Map.groupBy(longest, (line) => line.subscriptionItem).values()];
-    // Not empty: groupBy makes no empty groups.
-    const { eventName, startMs } = longest[0] as MeteredLine;
-    return { eventName, startMs, endMs, quantity: items.map(sumOf).reduce(greatest) };
-  });
-  return periods.sort((a, b) =>
-    a.eventName < b.eventName ? -1 : a.eventName > b.eventName ? 1 : a.startMs - b.startMs,
-  );
+export function closePeriod(period: InvoicedPeriod, context: PlanContext): PeriodClosing {
+  const missed = period.counted - period.billed;
+  if (missed < 0n && period.counted >= 0n) return { reports: [], excess: -missed };
+  const values = splitValue(missed);
+  const heldFor = carryHeldFor(period, context);
+  const nowMs = Math.floor(context.nowMs / 1000) * 1000;
+  const reports = [
+    ...values.map((value) => ({ kind: "unbilled", value: -value, timestampMs: period.startMs, late: false }) as const),
+    ...values.map((value) => ({ kind: "carry", value, timestampMs: nowMs, late: true, heldFor }) as const),
+  ];
+  const { nextSequence, ...window } = period.window;
+  return {
+    reports: reports.map((report, i) => ({
+      ...window,
+      stripeCustomerId: period.stripeCustomerId,
+      identifier: identifierOf(context.deploymentId, window, nextSequence + i),
+      sequence: nextSequence + i,
+      origin: undefined,
+      heldFor: undefined,
+      finalizesAtMs: undefined,
+      ...report,
+    })),
+    excess: 0n,
+  };
 }
 
-function sumOf(lines: readonly MeteredLine[]): bigint | undefined {
-  return lines.reduce<bigint | undefined>(
-    (sum, { quantity }) => (sum === undefined || quantity === undefined ? undefined : sum + quantity),
-    0n,
-  );
-}
-
-function greatest(a: bigint | undefined, b: bigint | undefined): bigint | undefined {
-  if (a === undefined || b === undefined) return undefined;
-  return a > b ? a : b;
+function carryHeldFor({ periodOpen }: InvoicedPeriod, { lateUsage }: PlanContext): string | undefined {
+  if (lateUsage === "hold") return HELD_LATE;
+  return periodOpen ? undefined : HELD_NO_OPEN_PERIOD;
 }

@@ -1,7 +1,7 @@
 // Accounts: subscriptions and invoices as Stripe had them last, and what they say of a customer.
 import type { Accounts, AccountWriter } from "../app/ports/accounts.ts";
 import { type Entitlement, readEntitlement } from "../domain/entitlement.ts";
-import { removeDraft, saveInvoice } from "./invoices.ts";
+import { removeDraft, saveInvoice, setDeadlines } from "./invoices.ts";
 import { inTransaction, type Pool, type PoolClient, type Queryable } from "./pool.ts";
 import type { RecutContext } from "./recut.ts";
 import { sqlFile } from "./sql-file.ts";
@@ -24,10 +24,15 @@ export function postgresAccounts(pool: Pool, context: RecutContext, leaseName: s
     exclusively: (objectId, work) =>
       patiently(async (client) => {
         await lockStripeObject(client, objectId);
-        return work(accountWriter(client, context, leaseName));
+        return work(accountWriter(client, context));
       }),
-    addBoundaries: (stripeCustomerId, boundariesMs) =>
-      patiently((client) => cutStripeCustomer(client, context, stripeCustomerId, boundariesMs)),
+    async periodsChanged(periods) {
+      await setDeadlines(pool, leaseName, periods);
+      for (const [stripeCustomerId, its] of Map.groupBy(periods, (period) => period.stripeCustomerId)) {
+        const boundaries = its.flatMap(({ startMs, endMs }) => [startMs, endMs]);
+        await patiently((client) => cutStripeCustomer(client, context, stripeCustomerId, boundaries));
+      }
+    },
     customerIdOf: (stripeCustomerId) => customerIdOf(pool, stripeCustomerId),
   };
 }
@@ -55,7 +60,7 @@ export async function readAccount(
   return readEntitlement(subscriptions, failedInvoices, nowMs, graceMs);
 }
 
-function accountWriter(client: Queryable, context: RecutContext, leaseName: string): AccountWriter {
+function accountWriter(client: Queryable, context: RecutContext): AccountWriter {
   return {
     async saveSubscription({ subscriptionId, stripeCustomerId, status, currentPeriod, boundariesMs }) {
       const period = currentPeriod && [new Date(currentPeriod.startMs), new Date(currentPeriod.endMs)];
@@ -68,7 +73,7 @@ function accountWriter(client: Queryable, context: RecutContext, leaseName: stri
       ]);
       await cutStripeCustomer(client, context, stripeCustomerId, boundariesMs);
     },
-    saveInvoice: (state, paymentFailedMs) => saveInvoice(client, leaseName, state, paymentFailedMs),
-    removeDraft: (invoiceId) => removeDraft(client, leaseName, invoiceId),
+    saveInvoice: (state, paymentFailedMs) => saveInvoice(client, state, paymentFailedMs),
+    removeDraft: (invoiceId) => removeDraft(client, invoiceId),
   };
 }

@@ -16,6 +16,9 @@ const LOCK_OUT = sqlFile("lease-lock-out");
  */
 const BEGIN_FENCED = "BEGIN; SET LOCAL idle_in_transaction_session_timeout = '3s'";
 
+/** Longest wait of whoever keeps the leader out. */
+const LOCK_TIMEOUT_MS = 30_000;
+
 /** The lease named `name`. Each call is one round trip (the first acquire two) and rejects when Postgres is away. */
 export function postgresLease(pool: Pool, name: string): Lease {
   let rowExists = false;
@@ -61,9 +64,11 @@ export async function inFencedTransaction<T>(
 /**
  * Keeps the leader's writes out until the end of the caller's transaction, and waits for those in their commit. Whoever else writes to
  * reports begins with it: the leader locks batches of them in orders of its own, so that without it the two would wait in a circle. The
- * caller holds up sending and the renewal of the lease: nothing slow may follow.
+ * caller holds up sending and the renewal of the lease: nothing slow may follow. Rejects when the turn does not come within 30 s, nor that of
+ * any lock later in the transaction.
  */
 export async function lockOutLeader(client: Queryable, name: string): Promise<void> {
+  await client.query("SELECT set_config('lock_timeout', $1, true)", [String(LOCK_TIMEOUT_MS)]);
   await client.query(INSERT, [name]);
   await client.query(LOCK_OUT, [name]);
 }

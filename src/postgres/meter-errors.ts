@@ -8,9 +8,6 @@ const SAVE = sqlFile("meter-error-save");
 const HOLD = sqlFile("meter-error-hold");
 const COMPARE = sqlFile("meter-error-compare");
 
-/** Longest wait for the leader's turn to end; past it the event comes again. */
-const LOCK_TIMEOUT_MS = 30_000;
-
 /** Of reports that are sent behind the lease named `leaseName`. Rejects when Postgres is away; a repeat does no harm. */
 export function postgresMeterErrors(pool: Pool, leaseName: string): MeterErrors {
   return {
@@ -22,7 +19,6 @@ export function postgresMeterErrors(pool: Pool, leaseName: string): MeterErrors 
      */
     apply(report) {
       return inTransaction(pool, async (client) => {
-        await client.query("SELECT set_config('lock_timeout', $1, true)", [String(LOCK_TIMEOUT_MS)]);
         await lockOutLeader(client, leaseName); // 1
         const start = new Date(report.validation.startMs);
         const end = new Date(report.validation.endMs);

@@ -1,8 +1,18 @@
 // The outbox. Each write is one transaction behind the lease's fence, and works on a whole batch.
-import type { ClaimStep, PlanCursor, Reports, SettledReport } from "../app/ports/reports.ts";
-import { HELD_OUTCOME_UNKNOWN, maySend, type PendingWindow, type Report, type ReportKind } from "../domain/report.ts";
+import type { ClaimStep, Deadline, PlanCursor, Reports, SettledReport, SinkName } from "../app/ports/reports.ts";
+import { FINALIZATION_MARGIN_MS } from "../domain/late-usage.ts";
+import {
+  HELD_OUTCOME_UNKNOWN,
+  maySend,
+  type PendingWindow,
+  RESEND_HORIZON_MS,
+  type Report,
+  type ReportKind,
+} from "../domain/report.ts";
+import { toJson } from "./json.ts";
 import { inFencedTransaction } from "./lease.ts";
 import type { Pool, PoolClient } from "./pool.ts";
+import { findClosed, replaceReports } from "./report-retries.ts";
 import { sqlFile } from "./sql-file.ts";
 
 const PLANNABLE = sqlFile("report-plannable");
@@ -12,6 +22,7 @@ const MARK_SENDING = sqlFile("report-mark-sending");
 const HOLD = sqlFile("report-hold");
 const SETTLE = sqlFile("report-settle");
 const BACKLOG = sqlFile("report-backlog");
+const DEADLINES = sqlFile("report-deadlines");
 
 /**
  * Makes the planner take due reports from the index in their order. Its statistics lag behind a backlog that has just grown, and then it
@@ -19,8 +30,8 @@ const BACKLOG = sqlFile("report-backlog");
  */
 const DUE_IN_INDEX_ORDER = "SET LOCAL enable_sort = off";
 
-/** Reports behind the lease named `leaseName`. Rejects when Postgres is away; whether a write was done is then unknown, and harmless. */
-export function postgresReports(pool: Pool, leaseName: string): Reports {
+/** Reports behind the lease named `leaseName`, for `sink`. Rejects when Postgres is away; whether a write was done is then unknown, and harmless. */
+export function postgresReports(pool: Pool, leaseName: string, sink: SinkName): Reports {
   return {
     plan(grant, scope, after, limit, decide) {
       return inFencedTransaction(pool, leaseName, grant, async (client) => {
@@ -37,27 +48,36 @@ export function postgresReports(pool: Pool, leaseName: string): Reports {
               ]
             : [null, null, null, null, null]),
           limit,
+          FINALIZATION_MARGIN_MS,
         ]);
         const windows = found.rows.map(toPendingWindow);
-        const reports = decide(windows);
+        const nowMs = found.rows[0]?.now.getTime() ?? 0;
+        const reports = decide(windows, nowMs);
         if (reports.length > 0) await client.query(INSERT, [grant.epoch, toJson(reports)]);
         return { planned: reports.length, next: windows.length < limit ? undefined : cursorAt(windows) };
       });
     },
+    replaceClosed(grant, limit, context) {
+      return inFencedTransaction(pool, leaseName, grant, async (client) =>
+        replaceReports(client, grant.epoch, await findClosed(client, limit), context),
+      );
+    },
     claim(grant, limit) {
-      return inFencedTransaction(pool, leaseName, grant, (client) => claim(client, grant.epoch, limit));
+      return inFencedTransaction(pool, leaseName, grant, (client) => claim(client, grant.epoch, sink, limit));
     },
     async settle(grant, settled) {
       if (settled.length === 0) return;
       const rows = toJson(settled.map(toSettlementRow));
       await inFencedTransaction(pool, leaseName, grant, (client) => client.query(SETTLE, [grant.epoch, rows]));
     },
+    deadlines: () => readDeadlines(pool),
     async backlog() {
-      const result = await pool.query<BacklogRow>(BACKLOG);
+      const result = await pool.query<BacklogRow>(BACKLOG, [sink]);
       const row = result.rows[0];
       if (row === undefined) throw new Error("the backlog query returned no row");
       return {
         openReports: Number(row.open_reports),
+        otherSinkReports: Number(row.other_sink_reports),
         heldReports: Number(row.held_reports),
         unmappedWindows: Number(row.unmapped_windows),
         lagMs: Number(row.lag_ms),
@@ -66,15 +86,25 @@ export function postgresReports(pool: Pool, leaseName: string): Reports {
   };
 }
 
+/** What is due by when, one of each kind; on the database's clock. */
+export async function readDeadlines(pool: Pool): Promise<readonly Deadline[]> {
+  const result = await pool.query<DeadlineRow>(DEADLINES);
+  return result.rows.map((row) => {
+    const { kind, tightest_in_ms: tightestInMs, waiting, overdue } = row;
+    return { kind, tightestInMs: Number(tightestInMs), waiting: Number(waiting), overdue: Number(overdue) };
+  });
+}
+
 /** The database's clock decides what is past the horizon: it also stamped the first attempts. */
-async function claim(client: PoolClient, epoch: bigint, limit: number): Promise<ClaimStep> {
+async function claim(client: PoolClient, epoch: bigint, sink: SinkName, limit: number): Promise<ClaimStep> {
   await client.query(DUE_IN_INDEX_ORDER);
-  const due = await client.query<DueRow>(DUE, [epoch, limit]);
+  const due = await client.query<DueRow>(DUE, [epoch, limit, sink, RESEND_HORIZON_MS]);
   const mayBeSent = (row: DueRow) => maySend(row.first_attempt_at?.getTime(), row.now.getTime());
-  const sendable = due.rows.filter(mayBeSent);
+  // The query's horizon is finer than a millisecond: what it found past it is another sink's and may seem not to be.
+  const sendable = due.rows.filter((row) => mayBeSent(row) && (row.sink === "" || row.sink === sink));
   const held = due.rows.filter((row) => !mayBeSent(row)).map((row) => row.identifier);
   if (held.length > 0) await client.query(HOLD, [epoch, held, HELD_OUTCOME_UNKNOWN]);
-  if (sendable.length > 0) await client.query(MARK_SENDING, [epoch, sendable.map((row) => row.identifier)]);
+  if (sendable.length > 0) await client.query(MARK_SENDING, [epoch, sendable.map((row) => row.identifier), sink]);
   const claimed = sendable.map((row) => ({ ...toReport(row), before: row.before, attempts: row.attempts + 1 }));
   return { claimed, held };
 }
@@ -89,6 +119,10 @@ interface WindowRow {
   total: string;
   reported: string;
   next_sequence: number;
+  period_closed: boolean;
+  period_open: boolean;
+  finalizes_at: Date | null;
+  now: Date;
 }
 
 interface DueRow {
@@ -105,12 +139,23 @@ interface DueRow {
   event_timestamp: Date;
   late: boolean;
   attempts: number;
+  sink: SinkName | "";
   before: "planned" | "unknown";
   first_attempt_at: Date | null;
   now: Date;
 }
 
-type BacklogRow = Record<"open_reports" | "held_reports" | "unmapped_windows" | "lag_ms", string>;
+interface DeadlineRow {
+  kind: Deadline["kind"];
+  tightest_in_ms: string;
+  waiting: string;
+  overdue: string;
+}
+
+type BacklogRow = Record<
+  "open_reports" | "other_sink_reports" | "held_reports" | "unmapped_windows" | "lag_ms",
+  string
+>;
 
 function toPendingWindow(row: WindowRow): PendingWindow {
   return {
@@ -123,6 +168,9 @@ function toPendingWindow(row: WindowRow): PendingWindow {
     total: BigInt(row.total),
     reported: BigInt(row.reported),
     nextSequence: row.next_sequence,
+    periodClosed: row.period_closed,
+    periodOpen: row.period_open,
+    finalizesAtMs: row.finalizes_at?.getTime(),
   };
 }
 
@@ -152,9 +200,4 @@ function toReport(row: DueRow): Report {
 
 function toSettlementRow({ report, settlement }: SettledReport): object {
   return { identifier: report.identifier, ...settlement };
-}
-
-/** JSON with bigints as decimal strings, which Postgres reads into int8 exactly. */
-function toJson(rows: readonly object[]): string {
-  return JSON.stringify(rows, (_, value: unknown) => (typeof value === "bigint" ? value.toString() : value));
 }

@@ -143,8 +143,22 @@ function flushObserver(registers: Registry[], nowMs: () => number): FlushObserve
   });
   const outbox = new Gauge({
     name: "metering_outbox",
-    help: "What has not come to its end: open and held reports, and windows whose customer is unknown to Stripe.",
+    help: "What has not come to its end: open reports, those of them that wait for another STRIPE_SINK, held reports, and windows whose customer is unknown to Stripe.",
     labelNames: ["what"],
+    registers,
+  });
+  const deadline = new Gauge({
+    name: "metering_deadline_seconds",
+    help:
+      "Time left to the tightest deadline of each kind, as of the leader's last pass; +Inf where nothing waits. invoice: a draft becomes final; " +
+      "resend: a send of unknown fate may be repeated no more; age: Stripe takes nothing older than 35 days.",
+    labelNames: ["kind"],
+    registers,
+  });
+  const overdue = new Gauge({
+    name: "metering_overdue",
+    help: "What has passed its deadline, by kind: it is billed late, or needs a person.",
+    labelNames: ["kind"],
     registers,
   });
   const reasons = new Set<string>();
@@ -165,8 +179,13 @@ function flushObserver(registers: Registry[], nowMs: () => number): FlushObserve
       for (const [outcome, count] of Object.entries(counts)) if (count > 0) sent.inc({ outcome }, count);
     },
     held: (reason, reports) => held.inc({ reason: boundedReason(reasons, reason) }, reports),
-    backlog(backlog) {
+    backlog(backlog, due) {
+      for (const { kind, tightestInMs, waiting, overdue: late } of due) {
+        deadline.set({ kind }, waiting === 0 ? Number.POSITIVE_INFINITY : tightestInMs / 1000);
+        overdue.set({ kind }, late);
+      }
       outbox.set({ what: "open_reports" }, backlog.openReports);
+      outbox.set({ what: "other_sink_reports" }, backlog.otherSinkReports);
       outbox.set({ what: "held_reports" }, backlog.heldReports);
       outbox.set({ what: "unmapped_windows" }, backlog.unmappedWindows);
       oldest = { lagMs: backlog.lagMs, atMs: nowMs() };

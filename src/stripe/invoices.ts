@@ -2,7 +2,7 @@
 import type Stripe from "stripe";
 import type { InvoiceState } from "../app/ports/accounts.ts";
 import type { Logger } from "../app/ports/logger.ts";
-import type { MeteredLine } from "../domain/invoiced-period.ts";
+import type { MeteredLine } from "../domain/metered-lines.ts";
 import type { MeterNames } from "./meter-names.ts";
 import { abortable, idOf, READ, readOrUndefined } from "./read.ts";
 

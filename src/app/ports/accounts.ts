@@ -1,5 +1,5 @@
 // Accounts: what Stripe says about a customer. Events are stored first, applied later, in any order.
-import type { MeteredLine } from "../../domain/invoiced-period.ts";
+import type { MeteredLine } from "../../domain/metered-lines.ts";
 import type { Interval } from "../../domain/window.ts";
 
 /** A webhook's event, verified, as it came. */
@@ -78,6 +78,12 @@ export interface StripeObjects {
   invoice(invoiceId: string, signal: AbortSignal): Promise<InvoiceState | undefined>;
 }
 
+/** A period over which an invoice bills, or billed, a Stripe customer's usage of a meter. */
+export interface PaidPeriod extends Interval {
+  readonly stripeCustomerId: string;
+  readonly eventName: string;
+}
+
 /** Writes inside one transaction. The last write should be the last thing done: it holds locks that the ledger waits for. */
 export interface AccountWriter {
   /**
@@ -86,12 +92,12 @@ export interface AccountWriter {
    */
   saveSubscription(state: SubscriptionState): Promise<void>;
   /**
-   * Stores an invoice's state and the periods that its lines bill; `paymentFailedMs` is kept as the earliest ever given. Reports of these
-   * periods that are not settled learn until when they count.
+   * Stores an invoice's state and the periods that its lines bill; `paymentFailedMs` is kept as the earliest ever given. Resolves to the
+   * periods that it bills now or did before, for Accounts.periodsChanged.
    */
-  saveInvoice(state: InvoiceState, paymentFailedMs: number | undefined): Promise<void>;
-  /** Forgets an invoice that is known as a draft; no effect on others. */
-  removeDraft(invoiceId: string): Promise<void>;
+  saveInvoice(state: InvoiceState, paymentFailedMs: number | undefined): Promise<readonly PaidPeriod[]>;
+  /** Forgets an invoice that is known as a draft; no effect on others. Resolves to the periods that it billed. */
+  removeDraft(invoiceId: string): Promise<readonly PaidPeriod[]>;
 }
 
 export interface Accounts {
@@ -100,8 +106,11 @@ export interface Accounts {
    * newest when it is written, and a lost connection writes nothing. Rejects when the turn does not come within 30 s.
    */
   exclusively<T>(objectId: string, work: (writer: AccountWriter) => Promise<T>): Promise<T>;
-  /** Makes these boundaries of the Stripe customer, as saveSubscription does with a subscription's. Idempotent. */
-  addBoundaries(stripeCustomerId: string, boundariesMs: readonly number[]): Promise<void>;
+  /**
+   * What follows from periods of which an invoice was written, once that is done: reports of these periods that are not settled learn when
+   * the invoice of their time becomes, or became, final; and the periods' ends are boundaries, as a subscription's. Idempotent.
+   */
+  periodsChanged(periods: readonly PaidPeriod[]): Promise<void>;
   /** The service's own id of a Stripe customer; the Stripe id itself where none is mapped. */
   customerIdOf(stripeCustomerId: string): Promise<string>;
 }

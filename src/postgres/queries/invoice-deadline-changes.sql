@@ -1,8 +1,8 @@
--- One row when some report of the spans is not settled and does not know when the invoice of its time becomes, or became, final.
--- $1 text: Stripe customer; $2 json: spans. Indexes report_counted, invoiced_period_customer.
+-- One row when some report of the periods is not settled and does not know when the invoice of its time becomes, or became, final.
+-- $1 json: periods. Indexes report_counted, invoiced_period_customer.
 SELECT 1
-FROM json_to_recordset($2::json) AS s("eventName" text, "startMs" bigint, "endMs" bigint)
-JOIN report r ON r.stripe_customer_id = $1 AND r.event_name = s."eventName"
+FROM json_to_recordset($1::json) AS s("stripeCustomerId" text, "eventName" text, "startMs" bigint, "endMs" bigint)
+JOIN report r ON r.stripe_customer_id = s."stripeCustomerId" AND r.event_name = s."eventName"
   AND r.event_timestamp >= to_timestamp(s."startMs" / 1000.0) AND r.event_timestamp < to_timestamp(s."endMs" / 1000.0)
 WHERE r.state IN ('planned', 'sending', 'unknown', 'sent')
   AND r.finalizes_at IS DISTINCT FROM (

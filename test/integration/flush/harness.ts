@@ -4,6 +4,7 @@ import { expect, onTestFinished, vi } from "vitest";
 import { FLUSH_SETTINGS, Flush, type FlushObserver, type FlushSettings } from "../../../src/app/flush.ts";
 import { LEASE_TIMING, type LeaseHolderOptions, type LeaseTiming, runWhileHeld } from "../../../src/app/hold-lease.ts";
 import type { MeterSink, Reports } from "../../../src/app/ports/reports.ts";
+import type { LateUsagePolicy } from "../../../src/domain/late-usage.ts";
 import type { Report, SinkOutcome } from "../../../src/domain/report.ts";
 import { postgresFlushRequests } from "../../../src/postgres/flush-requests.ts";
 import { postgresLease } from "../../../src/postgres/lease.ts";
@@ -58,6 +59,7 @@ export interface ReportRow {
   customer_id: string;
   state: string;
   reason: string;
+  sink: string;
   attempts: number;
   value: string;
   first_attempt_at: Date | null;
@@ -71,6 +73,9 @@ export async function reportRows(pool: Pool): Promise<ReportRow[]> {
 
 /** Counts each identifier once, like Stripe, and watches that nobody sends side by side what must be sent one by one. */
 export class CountingSink implements MeterSink {
+  readonly name = "v1";
+  readonly batchMax = 1;
+  readonly serial = true;
   readonly counted = new Map<string, Report>();
   /** Identifiers in the order they came, repeats included. */
   readonly calls: string[] = [];
@@ -87,7 +92,11 @@ export class CountingSink implements MeterSink {
     this.#fate = fate;
   }
 
-  async send(report: Report, signal: AbortSignal): Promise<SinkOutcome> {
+  send(reports: readonly Report[], signal: AbortSignal): Promise<readonly SinkOutcome[]> {
+    return Promise.all(reports.map((report) => this.#sendOne(report, signal)));
+  }
+
+  async #sendOne(report: Report, signal: AbortSignal): Promise<SinkOutcome> {
     const lane = `${report.stripeCustomerId} ${report.eventName}`;
     if (this.#inFlight.has(lane)) this.violations.push(`two sends of ${lane} at once`);
     this.#inFlight.set(lane, 1);
@@ -126,6 +135,7 @@ export interface LeaderOptions {
   readonly sink: MeterSink;
   readonly settings?: Partial<FlushSettings>;
   readonly timing?: Partial<LeaseTiming>;
+  readonly lateUsage?: LateUsagePolicy;
   /** Stands between the flush and its outbox, to crash where a test wants it. */
   readonly wrap?: (reports: Reports) => Reports;
   readonly observer?: FlushObserver;
@@ -143,16 +153,17 @@ let leaders = 0;
 /** The parts of a process that may lead. */
 export function flushParts(
   pool: Pool,
-  { sink, settings, timing, wrap = (r) => r, observer = unobserved }: LeaderOptions,
+  { sink, settings, timing, lateUsage = "current_period", wrap = (r) => r, observer = unobserved }: LeaderOptions,
 ) {
   const clock = testClock();
-  const reports = wrap(postgresReports(pool, LEASE));
+  const reports = wrap(postgresReports(pool, LEASE, sink.name));
   const requests = postgresFlushRequests(pool, LEASE);
   const flush = new Flush({
     reports,
     requests,
     sink,
     deploymentId: "test",
+    lateUsage,
     settings: { ...FLUSH_SETTINGS, pollMs: 20, ...settings },
     clock,
     logger: silent,

@@ -41,7 +41,7 @@ function invoice(stripeCustomerId: string, status: string): InvoiceState {
 function save(state: SubscriptionState): Promise<void> {
   return accounts.exclusively(state.subscriptionId, (writer) => writer.saveSubscription(state));
 }
-function saveInvoice(state: InvoiceState, failedMs?: number): Promise<void> {
+function saveInvoice(state: InvoiceState, failedMs?: number): Promise<unknown> {
   return accounts.exclusively(state.invoiceId, (writer) => writer.saveInvoice(state, failedMs));
 }
 const read = (customerId: string, nowMs = NOW) => readAccount(database.pool, customerId, nowMs, GRACE);

@@ -1,7 +1,7 @@
 // Invoices as they are kept: what they bill, and until when reports of their periods count.
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import type { Accounts, InvoiceState } from "../../../src/app/ports/accounts.ts";
-import type { MeteredLine } from "../../../src/domain/invoiced-period.ts";
+import type { MeteredLine } from "../../../src/domain/metered-lines.ts";
 import { postgresAccounts } from "../../../src/postgres/accounts.ts";
 import { openDeployment } from "../../../src/postgres/deployment.ts";
 import { testCatalog } from "../../support/catalog.ts";
@@ -42,8 +42,12 @@ function draft(fields: Partial<InvoiceState> = {}): InvoiceState {
 const final = (fields: Partial<InvoiceState> = {}) =>
   draft({ status: "open", finalizesMs: undefined, finalizedMs: FINAL + 1_000, ...fields });
 
-const save = (state: InvoiceState) =>
-  accounts.exclusively(state.invoiceId, (writer) => writer.saveInvoice(state, undefined));
+const save = async (state: InvoiceState) =>
+  accounts.periodsChanged(
+    await accounts.exclusively(state.invoiceId, (writer) => writer.saveInvoice(state, undefined)),
+  );
+const remove = async (invoiceId: string) =>
+  accounts.periodsChanged(await accounts.exclusively(invoiceId, (writer) => writer.removeDraft(invoiceId)));
 const rows = async (sql: string) => (await database.pool.query(sql)).rows;
 const periods = () =>
   rows("SELECT invoice_id, event_name, period_start, period_end, billed FROM invoiced_period ORDER BY 1, 2, 3");
@@ -86,7 +90,7 @@ describe("periods", () => {
   test("a draft that is gone takes its periods along; a final invoice does not go", async () => {
     await save(draft());
     await save(final({ invoiceId: "in_2" }));
-    for (const id of ["in_1", "in_2", "in_3"]) await accounts.exclusively(id, (writer) => writer.removeDraft(id));
+    for (const id of ["in_1", "in_2", "in_3"]) await remove(id);
     expect(await rows("SELECT invoice_id FROM invoice")).toEqual([{ invoice_id: "in_2" }]);
     expect(await periods()).toEqual([{ ...period, invoice_id: "in_2", billed: "5" }]);
   });
@@ -136,7 +140,7 @@ describe("until when a report counts", () => {
     expect(await known()).toEqual([["r", FINAL + 1_000]]);
     await save(draft({ invoiceId: "in_2" }));
     expect(await known()).toEqual([["r", FINAL]]);
-    await accounts.exclusively("in_2", (writer) => writer.removeDraft("in_2"));
+    await remove("in_2");
     expect(await known()).toEqual([["r", FINAL + 1_000]]);
   });
 
@@ -159,15 +163,17 @@ describe("boundaries", () => {
 
   test("for the mapped customer and for usage under the Stripe customer's own id", async () => {
     await database.pool.query("INSERT INTO account VALUES ('acme', 'cus_1')");
-    await accounts.addBoundaries("cus_1", [DEC, NOV, DEC]);
-    await accounts.addBoundaries("cus_1", []);
-    await accounts.addBoundaries("cus_2", [NOV]);
+    await save(draft());
+    await save(final());
+    await save(draft({ invoiceId: "in_2", stripeCustomerId: "cus_2", lines: [line({ endMs: NOV + DAY })] }));
+    await save(draft({ invoiceId: "in_3", stripeCustomerId: "cus_3", lines: [] }));
     expect(await boundaries()).toEqual([
       ["acme", NOV],
       ["acme", DEC],
       ["cus_1", NOV],
       ["cus_1", DEC],
       ["cus_2", NOV],
+      ["cus_2", NOV + DAY],
     ]);
   });
 });

@@ -19,9 +19,9 @@ async function setUp(settled: Readonly<Record<string, SinkOutcome>> = {}) {
   const customers = ["cus_1", "cus_2", "cus_3", "cus_4"];
   await addUsage(pool, ...customers.map((customerId, i) => ({ customerId, quantity: BigInt(10 * (i + 1)) })));
   const grant = (await postgresLease(pool, LEASE).acquire("test", 600_000)) ?? expect.unreachable("the lease is held");
-  const reports = postgresReports(pool, LEASE);
-  await reports.plan(grant, { customerId: undefined, includeOpen: true }, undefined, 100, (windows) =>
-    planReports(windows, "test"),
+  const reports = postgresReports(pool, LEASE, "v1");
+  await reports.plan(grant, { customerId: undefined, includeOpen: true }, undefined, 100, (windows, nowMs) =>
+    planReports(windows, { deploymentId: "test", lateUsage: "current_period", nowMs }),
   );
   const { claimed } = await reports.claim(grant, 100);
   const outcomes = claimed.flatMap((report) => {

@@ -1,62 +1,68 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { invoicedPeriods, type MeteredLine } from "../../../src/domain/invoiced-period.ts";
+import { closePeriod, type InvoicedPeriod } from "../../../src/domain/invoiced-period.ts";
 import { seeded } from "../../support/seed.ts";
 
-const line = (fields: Partial<MeteredLine> = {}): MeteredLine => {
-  return { subscriptionItem: "si_1", eventName: "tokens", startMs: 0, endMs: 1_000, quantity: 5n, ...fields };
+const context = { deploymentId: "test", lateUsage: "current_period", nowMs: 1_800_000_000_999 } as const;
+const period: InvoicedPeriod = {
+  stripeCustomerId: "cus_1",
+  eventName: "tokens",
+  startMs: 1_790_000_000_000,
+  endMs: 1_792_000_000_000,
+  billed: 10n,
+  counted: 10n,
+  window: { customerId: "acme", eventName: "tokens", payload: "{}", windowStartMs: 1_791_000_000_000, nextSequence: 4 },
+  periodOpen: true,
 };
 
-test("graduated tiers make a line each: they add up", () => {
-  expect(invoicedPeriods([line({ quantity: 1_000n }), line({ quantity: 0n }), line({ quantity: 234n })])).toEqual([
-    { eventName: "tokens", startMs: 0, endMs: 1_000, quantity: 1_234n },
+test("an invoice that says what was counted leaves nothing to do", () => {
+  expect(closePeriod(period, context)).toEqual({ reports: [], excess: 0n });
+});
+
+test("what was counted after the invoice is taken out of the period and carried into the open one", () => {
+  const { reports } = closePeriod({ ...period, counted: 17n }, context);
+  expect(reports).toMatchObject([
+    { kind: "unbilled", value: -7n, timestampMs: period.startMs, sequence: 4, late: false, heldFor: undefined },
+    { kind: "carry", value: 7n, timestampMs: 1_800_000_000_000, sequence: 5, late: true, heldFor: undefined },
+  ]);
+  expect(new Set(reports.map((r) => r.identifier)).size).toBe(2);
+});
+
+test("a sum below zero was billed as zero: all of it is carried", () => {
+  const { reports, excess } = closePeriod({ ...period, billed: 0n, counted: -5n }, context);
+  expect(reports).toMatchObject([
+    { kind: "unbilled", value: 5n },
+    { kind: "carry", value: -5n },
+  ]);
+  expect(excess).toBe(0n);
+});
+
+test("an invoice that says more than was reported is for a person", () => {
+  expect(closePeriod({ ...period, counted: 8n }, context)).toEqual({ reports: [], excess: 2n });
+});
+
+test.each([
+  ["hold", true, "late"],
+  ["hold", false, "late"],
+  ["current_period", false, "no_open_period"],
+] as const)("under the policy %s, with an open period: %s, it is held as %s", (lateUsage, periodOpen, heldFor) => {
+  const { reports } = closePeriod({ ...period, counted: 11n, periodOpen }, { ...context, lateUsage });
+  expect(reports.map((r) => [r.kind, r.heldFor])).toEqual([
+    ["unbilled", undefined],
+    ["carry", heldFor],
   ]);
 });
 
-test("several items on one meter bill the same usage each: the greatest stands", () => {
-  const lines = [line({ quantity: 60n }), line({ quantity: 40n }), line({ subscriptionItem: "si_2", quantity: 90n })];
-  expect(invoicedPeriods(lines)).toMatchObject([{ quantity: 100n }]);
-});
-
-test("one period a meter and start, in order; of two that start together the longer", () => {
-  const lines = [
-    line({ startMs: 1_000, endMs: 2_000 }),
-    line({ eventName: "calls", quantity: 7n }),
-    line(),
-    line({ endMs: 3_000, quantity: 9n, subscriptionItem: "si_2" }),
-  ];
-  expect(invoicedPeriods(lines)).toEqual([
-    { eventName: "calls", startMs: 0, endMs: 1_000, quantity: 7n },
-    { eventName: "tokens", startMs: 0, endMs: 3_000, quantity: 9n },
-    { eventName: "tokens", startMs: 1_000, endMs: 2_000, quantity: 5n },
-  ]);
-});
-
-test("a line of no length says nothing, and what one line does not say is not known", () => {
-  expect(invoicedPeriods([line({ endMs: 0 })])).toEqual([]);
-  expect(invoicedPeriods([line(), line({ quantity: undefined })])).toMatchObject([{ quantity: undefined }]);
-  const other = line({ subscriptionItem: "si_2", quantity: undefined });
-  expect(invoicedPeriods([line(), other])).toMatchObject([{ quantity: undefined }]);
-});
-
-test("the order of lines does not matter", () => {
-  const lines = fc.array(
-    fc.record({
-      subscriptionItem: fc.constantFrom("si_1", "si_2"),
-      eventName: fc.constantFrom("a", "b"),
-      startMs: fc.constantFrom(0, 1_000),
-      endMs: fc.constantFrom(1_000, 2_000),
-      quantity: fc.option(fc.bigInt(0n, 100n), { nil: undefined }),
-    }),
-    { maxLength: 8 },
-  );
-  const shuffled = lines.chain((some) =>
-    fc.tuple(fc.constant(some), fc.shuffledSubarray(some, { minLength: some.length })),
-  );
+test("after closing, what counts in the period is what was billed, and nothing came or went", () => {
+  const amount = fc.bigInt({ min: -(10n ** 17n), max: 10n ** 17n });
   fc.assert(
-    fc.property(shuffled, ([some, again]) => {
-      expect(invoicedPeriods(again)).toEqual(invoicedPeriods(some));
+    fc.property(amount, fc.bigInt({ min: 0n, max: 10n ** 17n }), (counted, invoiced) => {
+      const billed = counted < 0n ? 0n : invoiced;
+      const { reports, excess } = closePeriod({ ...period, counted, billed }, context);
+      const booked = reports.filter((r) => r.kind === "unbilled").reduce((sum, r) => sum + r.value, 0n);
+      expect(counted + booked + excess).toBe(billed);
+      expect(reports.reduce((sum, r) => sum + r.value, 0n)).toBe(0n);
     }),
-    seeded(300),
+    seeded(200),
   );
 });
