@@ -48,7 +48,7 @@ export interface Report {
 }
 
 /** Stripe takes values of at most 15 significant digits. */
-const VALUE_MAX = 999_999_999_999_999n;
+export const VALUE_MAX = 999_999_999_999_999n;
 
 /**
  * Freezes what windows have beyond what was reported: the values of a window's new reports add up to `total - reported`, and their
