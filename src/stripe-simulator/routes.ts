@@ -6,15 +6,20 @@ import { productRoutes } from "./billing/products.ts";
 import { subscriptionRoutes } from "./billing/subscriptions.ts";
 import { accountControlRoutes } from "./control/account-controls.ts";
 import { Router } from "./http/router.ts";
+import { meterEventSessionRoutes } from "./usage/meter-event-session.ts";
 import { meterEventRoutes } from "./usage/meter-events.ts";
 import { meterRoutes } from "./usage/meters.ts";
+import { v2MeterEventRoutes } from "./usage/v2-meter-events.ts";
 import { webhookEndpointRoutes } from "./webhooks/endpoints.ts";
 import { eventRoutes } from "./webhooks/snapshot-event.ts";
+import { thinEventRoutes } from "./webhooks/thin-event.ts";
 
 /** The route table of the account. */
 export function accountRouter(): Router {
   return new Router([
     ...meterEventRoutes,
+    ...v2MeterEventRoutes,
+    ...meterEventSessionRoutes,
     ...meterRoutes,
     ...customerRoutes,
     ...productRoutes,
@@ -23,6 +28,7 @@ export function accountRouter(): Router {
     ...invoiceRoutes,
     ...webhookEndpointRoutes,
     ...eventRoutes,
+    ...thinEventRoutes,
     ...accountControlRoutes,
   ]);
 }

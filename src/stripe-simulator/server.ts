@@ -13,7 +13,10 @@
  * - Signed snapshot webhooks, retried for three days.
  * - Faults (control/faults.ts), a clock that can be moved, and a control interface under `/_simulator/`.
  *
- * It does not model: v2 endpoints, thin events and asynchronous rejections; tiers, taxes, discounts, credits, prorations, price changes,
+ * - v2 meter events with v2's checks, errors and idempotency (30 days, failures are carried out again); sessions and the stream, whose
+ *   events are checked and counted ten seconds later: duplicates vanish, bad ones are reported in thin events, which can be fetched.
+ *
+ * It does not model: tiers, taxes, discounts, credits, prorations, price changes,
  * manual invoices and invoice items, payment retries; search, `expand` (accepted, ignored), rate limits of its own; live mode.
  * A metered-only subscription has no first invoice, unless it is backdated.
  *
@@ -117,10 +120,10 @@ async function serve(
   } catch (error) {
     const canAnswer = !response.headersSent && !response.destroyed;
     if (canAnswer && error instanceof StripeError) {
-      send(response, { status: error.status, headers: error.headers, body: error.body });
+      send(response, error.answerTo(path));
     } else if (canAnswer && request.complete) {
       onError(error);
-      send(response, simulatedFailure(500));
+      send(response, simulatedFailure(500, path));
     } else {
       // The caller hung up in the middle of its request, or has half an answer: there is nobody to tell.
       reset(response);

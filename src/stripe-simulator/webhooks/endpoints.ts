@@ -6,10 +6,14 @@ import { badRequest } from "../http/stripe-error.ts";
 import type { Account } from "../state/account.ts";
 import { pagingShape } from "../state/collection.ts";
 
+/** Whether events come with their object as it was, or bare, to be fetched. */
+export type EventPayload = "snapshot" | "thin";
+
 /** An endpoint and its secret, which Stripe shows only in the answer to its creation. */
 export interface WebhookEndpoint {
   readonly id: string;
   readonly secret: string;
+  readonly payload: EventPayload;
   readonly created: number;
   readonly api_version: string | null;
   description: string | null;
@@ -19,17 +23,19 @@ export interface WebhookEndpoint {
   url: string;
 }
 
-/** An endpoint given at construction: no id, a secret of the caller's choosing. Without `enabledEvents`, it gets all. */
+/** An endpoint given at construction: no id, a secret of the caller's choosing. Without `enabledEvents`, it gets all of its payload. */
 export interface ConfiguredEndpoint {
   readonly url: string;
   readonly secret: string;
+  /** Default: snapshot. */
+  readonly payload?: EventPayload | undefined;
   readonly enabledEvents?: readonly string[] | undefined;
 }
 
 const CONFIGURED_PREFIX = "we_configured_";
 
 function render(endpoint: WebhookEndpoint): object {
-  const { secret: _secret, ...shown } = endpoint;
+  const { secret: _secret, payload: _payload, ...shown } = endpoint;
   return { ...shown, object: "webhook_endpoint", application: null, livemode: false };
 }
 
@@ -38,10 +44,11 @@ export function configureEndpoints(account: Account, configured: readonly Config
   for (const { id } of [...account.endpoints.values()]) {
     if (id.startsWith(CONFIGURED_PREFIX)) account.endpoints.remove(id);
   }
-  for (const [index, { url, secret, enabledEvents }] of configured.entries()) {
+  for (const [index, { url, secret, payload = "snapshot", enabledEvents }] of configured.entries()) {
     account.endpoints.add({
       id: `${CONFIGURED_PREFIX}${index + 1}`,
       secret,
+      payload,
       created: account.now,
       api_version: null,
       description: "Given to the simulator at its start",
@@ -62,7 +69,7 @@ export function configureEndpoints(account: Account, configured: readonly Config
 export function configuredEndpoints(account: Account): ConfiguredEndpoint[] {
   return [...account.endpoints.values()]
     .filter(({ id }) => id.startsWith(CONFIGURED_PREFIX))
-    .map(({ url, secret, enabled_events }) => ({ url, secret, enabledEvents: enabled_events }));
+    .map(({ url, secret, payload, enabled_events }) => ({ url, secret, payload, enabledEvents: enabled_events }));
 }
 
 function checkUrl(url: string): void {
@@ -96,6 +103,7 @@ function create(account: Account, sent: z.infer<typeof createEndpoint>): object 
   const endpoint = account.endpoints.add({
     id: account.newId("we_"),
     secret: account.newId("whsec_"),
+    payload: "snapshot",
     created: account.now,
     api_version: sent.api_version ?? null,
     description: sent.description ?? null,
