@@ -14,6 +14,7 @@ import type { Config } from "./config/parse-config.ts";
 import type { Foundation } from "./foundation.ts";
 import type { Closers } from "./lifecycle.ts";
 import { OperatorError } from "./operator-error.ts";
+import { besides, createReconcile } from "./reconcile-role.ts";
 import { SYSTEM_CLOCK } from "./system-clock.ts";
 
 /** Name of the one lease. */
@@ -61,9 +62,16 @@ export function createFlush(
 
 export async function startFlush(foundation: Foundation, closers: Closers): Promise<void> {
   const { flush, holder } = createFlush(foundation);
+  const { reconcile } = createReconcile(foundation, openStripeOf(foundation.config), FLUSH_LEASE);
   const lead = async (tenure: Tenure) => {
     foundation.metrics.leading(true);
-    await flush.run(tenure).finally(() => foundation.metrics.leading(false));
+    // Beside the flush, not in it: while Stripe's sums cannot be read, usage still goes there.
+    const both = besides(
+      tenure,
+      (t) => flush.run(t),
+      (t) => reconcile.run(t),
+    );
+    await both.finally(() => foundation.metrics.leading(false));
   };
   await startLoop(closers, "the flush", (signal) => runWhileHeld(holder, signal, lead));
   await startLoop(closers, "maintenance", (signal) => maintain(foundation, signal));

@@ -3,7 +3,13 @@ import { Command } from "commander";
 import type { LazyCommand } from "../lazy-commands.ts";
 
 /** Each in a file of its own, `stripe-<name>.ts`. */
-export const subcommands: readonly LazyCommand[] = [];
+export const subcommands: readonly LazyCommand[] = [
+  {
+    name: "reconcile",
+    summary: "compare what Stripe counted with the ledger",
+    load: () => import("./stripe-reconcile.ts"),
+  },
+];
 
 export function buildCommand(): Command {
   return new Command("stripe")
