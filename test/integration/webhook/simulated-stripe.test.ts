@@ -2,7 +2,6 @@
 import { randomUUID } from "node:crypto";
 import type Stripe from "stripe";
 import { afterAll, beforeAll, beforeEach, expect, onTestFinished, test } from "vitest";
-import type { StripeObjects } from "../../../src/app/ports/accounts.ts";
 import { readAccount } from "../../../src/postgres/accounts.ts";
 import { openDeployment } from "../../../src/postgres/deployment.ts";
 import { openStripe } from "../../../src/stripe/client.ts";
@@ -78,11 +77,12 @@ async function allEvents(stripe: Stripe): Promise<Stripe.Event[]> {
 
 test("a subscription's life, each event delivered by the simulator as it happens", async () => {
   // Each needs the other's address: the service reads through what is set once the simulator listens.
-  let objects: StripeObjects | undefined;
+  let objects: Objects | undefined;
   const reading = () => objects ?? expect.unreachable("an event came before Stripe was there");
   const service = await startWebhookService(database.pool, {
     subscription: (id, signal) => reading().subscription(id, signal),
     invoice: (id, signal) => reading().invoice(id, signal),
+    customer: (id, signal) => reading().customer(id, signal),
   });
   const { simulator, stripe } = await startSimulator(service.url);
   objects = stripeObjects(stripe, logger);
@@ -195,6 +195,49 @@ test("any permutation and repetition of the same deliveries ends in the same acc
       .map(({ event }) => event);
     expect(await stateAfter(shuffled), `SEED=${seed} run ${run}`).toEqual(inOrder);
   }
+});
+
+test("a customer's metadata maps it; deleted, it entitles nothing, and its usage is still its own", async () => {
+  let objects: Objects | undefined;
+  const reading = () => objects ?? expect.unreachable("an event came before Stripe was there");
+  const service = await startWebhookService(database.pool, {
+    customer: (id, signal) => reading().customer(id, signal),
+    subscription: (id, signal) => reading().subscription(id, signal),
+    invoice: (id, signal) => reading().invoice(id, signal),
+  });
+  const { simulator, stripe } = await startSimulator(service.url);
+  objects = stripeObjects(stripe, logger);
+  service.run();
+  const catchUp = async () => {
+    await simulator.webhooksSettled();
+    await settled(database.pool);
+  };
+  const { customer, subscription } = await subscribe(stripe);
+  await catchUp();
+  await stripe.customers.update(customer, { metadata: { metering_customer_id: "acme" } });
+  await catchUp();
+  const account = () => readAccount(database.pool, "acme", simulator.nowMs(), GRACE);
+  expect(await account()).toMatchObject({ subscriptionStatus: "active", entitled: true });
+  const boundaries = "SELECT boundary FROM period_boundary WHERE customer_id = $1 ORDER BY 1";
+  const [own, mapped] = [
+    await database.pool.query(boundaries, [customer]),
+    await database.pool.query(boundaries, ["acme"]),
+  ];
+  expect(mapped.rows).toEqual(own.rows);
+  expect(mapped.rows).toHaveLength(2);
+
+  await stripe.customers.del(customer);
+  await simulator.webhooksSettled();
+  // The subscription's own end was not heard of.
+  await database.pool.query(
+    "DELETE FROM stripe_event WHERE type = 'customer.subscription.deleted' AND state = 'received'",
+  );
+  await settled(database.pool);
+  expect(await account()).toMatchObject({ subscriptionStatus: "canceled", entitled: false });
+  expect((await database.pool.query("SELECT customer_id, stripe_customer_id FROM account")).rows).toEqual([
+    { customer_id: "acme", stripe_customer_id: customer },
+  ]);
+  expect((await stripe.subscriptions.retrieve(subscription)).status).toBe("canceled");
 });
 
 test("events that are heard of three periods late: every boundary is known all the same, by the invoices", async () => {
