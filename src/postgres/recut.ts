@@ -5,6 +5,7 @@ import type { MeterCatalog } from "../domain/meter.ts";
 import { divideTotal, type SplitWindow, splitWindows } from "../domain/recut.ts";
 import { shardOf } from "../domain/shard.ts";
 import { DAY_MS, type Interval, MINUTE_MS, QUARTER_HOUR_MS } from "../domain/window.ts";
+import { toJson } from "./json.ts";
 import type { Queryable } from "./pool.ts";
 import { pendingKey, type RawSums, sumRawRecords } from "./raw-sums.ts";
 import { sqlFile } from "./sql-file.ts";
@@ -67,6 +68,23 @@ export async function cutAtBoundaries(
   }
   for (const day of splitWindows(added, DAY_MS, known)) await recutDay(client, context, customerId, day); // 4
   await client.query(ADD_BOUNDARIES, [customerId, added.map((ms) => new Date(ms))]); // 5
+}
+
+/**
+ * As cutAtBoundaries, for several customers in one transaction: their shards are locked together before anything else is, in order.
+ * One after the other, the second shard would be waited for with windows of the first in hand, and who holds it may wait for those.
+ */
+export async function cutAllAtBoundaries(
+  client: Queryable,
+  context: RecutContext,
+  cuts: readonly { readonly customerId: string; readonly boundariesMs: readonly number[] }[],
+): Promise<void> {
+  const behind: (typeof cuts)[number][] = [];
+  for (const cut of cuts)
+    if (missing(cut.boundariesMs, await readBoundaries(client, cut.customerId)).length > 0) behind.push(cut);
+  const shards = new Set(behind.map(({ customerId }) => shardOf(customerId, context.shardCount)));
+  if (shards.size > 1) await client.query(LOCK_SHARDS, [[...shards]]);
+  for (const { customerId, boundariesMs } of behind) await cutAtBoundaries(client, context, customerId, boundariesMs);
 }
 
 async function recutQuarterHour(
@@ -165,9 +183,4 @@ function missing(boundariesMs: readonly number[], known: readonly number[]): num
 
 function within(windows: readonly SplitWindow[], { startMs, endMs }: Interval): SplitWindow[] {
   return windows.filter((w) => startMs <= w.startMs && w.startMs < endMs);
-}
-
-/** JSON with bigints as decimal strings, which Postgres reads into int8 exactly. */
-function toJson(rows: readonly object[]): string {
-  return JSON.stringify(rows, (_, value: unknown) => (typeof value === "bigint" ? value.toString() : value));
 }

@@ -75,6 +75,26 @@ ALTER TABLE account
   ADD COLUMN source text NOT NULL DEFAULT 'operator' CHECK (source IN ('operator', 'metadata')),
   ADD COLUMN mapped_at timestamptz NOT NULL DEFAULT now();
 
+-- Which customer a Stripe customer's metadata names, as last seen.
+CREATE TABLE customer_claim (
+  stripe_customer_id text PRIMARY KEY,
+  customer_id text NOT NULL,
+  -- Of the Stripe customer, by Stripe.
+  created_at timestamptz NOT NULL,
+  deleted boolean NOT NULL
+);
+CREATE INDEX customer_claim_customer ON customer_claim (customer_id, created_at);
+
+-- The one claim to each customer that stands, where no operator's word stands against it: rows of account whose source is metadata follow.
+-- The oldest Stripe customer stands, and one that lives before one that was deleted: a rule that asks for no order of arrival.
+CREATE VIEW standing_claim AS
+SELECT DISTINCT ON (c.customer_id) c.customer_id, c.stripe_customer_id
+FROM customer_claim c
+WHERE NOT EXISTS (
+  SELECT FROM account a
+  WHERE a.source = 'operator' AND (a.customer_id = c.customer_id OR a.stripe_customer_id = c.stripe_customer_id))
+ORDER BY c.customer_id, c.deleted, c.created_at, c.stripe_customer_id COLLATE "C";
+
 ALTER TABLE invoice
   -- When a draft becomes final by itself; null when it does not, or is final.
   ADD COLUMN finalizes_at timestamptz,
@@ -90,12 +110,28 @@ CREATE TABLE invoiced_period (
   stripe_customer_id text NOT NULL,
   -- Quantity of the line, once the invoice is final.
   billed bigint,
-  -- When the billed quantity was compared with the ledger, and what was missing carried on.
+  -- When the billed quantity was last compared with what was reported, and what was missing carried on. Null again once more is accepted.
   closed_at timestamptz,
+  -- Billed beyond what was reported, when last compared: somebody else's events, or a drift that waits for a decision.
+  excess bigint NOT NULL DEFAULT 0,
   PRIMARY KEY (invoice_id, event_name, period_start)
 );
 CREATE INDEX invoiced_period_customer ON invoiced_period (stripe_customer_id, event_name, period_end);
 CREATE INDEX invoiced_period_unclosed ON invoiced_period (invoice_id) WHERE billed IS NOT NULL AND closed_at IS NULL;
+
+-- Whoever makes a report count, or not count, in a period whose invoice is final: it is to be compared again. The update waits for a
+-- comparison that is under way, which holds the row.
+CREATE FUNCTION report_reopens_period() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+  UPDATE invoiced_period SET closed_at = NULL
+  WHERE stripe_customer_id = NEW.stripe_customer_id AND event_name = NEW.event_name AND period_end > NEW.event_timestamp
+    AND period_start <= NEW.event_timestamp AND billed IS NOT NULL;
+  RETURN NULL;
+END $$;
+CREATE TRIGGER report_counts AFTER INSERT ON report
+  FOR EACH ROW WHEN (NEW.state = 'accepted') EXECUTE FUNCTION report_reopens_period();
+CREATE TRIGGER report_counts_anew AFTER UPDATE OF state ON report
+  FOR EACH ROW WHEN (NEW.state <> OLD.state AND 'accepted' IN (OLD.state, NEW.state)) EXECUTE FUNCTION report_reopens_period();
 
 -- Differences between what Stripe counted and what is believed, over a span of event time (an hour or a minute).
 CREATE TABLE drift (

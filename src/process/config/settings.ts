@@ -40,7 +40,8 @@ export const SETTINGS = {
   }),
   stripeSecretKey: optionalText({
     env: "STRIPE_SECRET_KEY",
-    meaning: "Stripe API key. A restricted key needs meters, meter events, customers, subscriptions and invoices.",
+    meaning:
+      "Stripe API key. A restricted key needs meters, meter events, customers, prices, subscriptions, invoices and events.",
     defaultText: "`dev`: a simulated Stripe; `serve`: needed for the roles flush and webhooks",
     range: "sk_test_..., sk_live_..., rk_test_... or rk_live_...",
     pattern: /^[sr]k_(test|live)_[A-Za-z0-9_]+$/,
@@ -57,6 +58,27 @@ export const SETTINGS = {
     secret: true,
     parse: parseWebhookSecrets,
   } satisfies Setting<readonly string[]>,
+  stripeThinWebhookSecrets: {
+    env: "STRIPE_THIN_WEBHOOK_SECRET",
+    meaning:
+      "Signing secrets of the destination of thin events, comma-separated: they tell of meter events that Stripe took and threw away.",
+    fallback: [] as readonly string[],
+    defaultText: "`dev` with a simulated Stripe: the simulator's; else `/webhooks/stripe/thin` answers 404",
+    range: "1..10 of whsec_...",
+    whenToChange: "always in production; two while one is rolled",
+    secret: true,
+    parse: parseWebhookSecrets,
+  } satisfies Setting<readonly string[]>,
+  customerMetadataKey: {
+    ...text({
+      env: "METERING_CUSTOMER_METADATA_KEY",
+      meaning: "Key in a Stripe customer's metadata that holds your own id of the customer: webhooks map by it.",
+      fallback: "metering_customer_id",
+      range: "1..40 characters, no square brackets",
+      whenToChange: "when your Stripe customers carry your id under another key",
+    }),
+    parse: parseMetadataKey,
+  } satisfies Setting<string>,
   stripeApiBase: optionalUrl({
     env: "STRIPE_API_BASE",
     meaning: "Where the Stripe API is. Refused together with a live key: real invoices must not depend on a stand-in.",
@@ -105,7 +127,7 @@ export const SETTINGS = {
   }),
   webhookPort: port({
     env: "WEBHOOK_PORT",
-    meaning: "`POST /webhooks/stripe`.",
+    meaning: "`POST /webhooks/stripe` and `/webhooks/stripe/thin`.",
     fallback: 8081,
     whenToChange: "when taken",
   }),
@@ -170,6 +192,42 @@ export const SETTINGS = {
     // Stragglers of a billing period must be sent while its invoice is a draft, which is an hour.
     max: "10m",
     whenToChange: "up for fewer Stripe requests, down for fresher totals at Stripe",
+  }),
+  lateUsage: choice({
+    env: "METERING_LATE_USAGE",
+    meaning:
+      "What becomes of usage whose invoice is final, or that is too old for Stripe: billed in the period that is open then, or held. Listed either way.",
+    fallback: "current_period",
+    words: ["current_period", "hold"],
+    whenToChange: "`hold` where a person decides about every late quantity",
+  }),
+  reconcileIntervalMs: duration({
+    env: "METERING_RECONCILE_INTERVAL",
+    meaning: "How often the hours that are over are compared with what Stripe counted.",
+    fallback: "5m",
+    min: "1s",
+    max: "1h",
+    whenToChange: "up when other programs need the account's read requests",
+  }),
+  reconcileLagMs: duration({
+    env: "METERING_RECONCILE_LAG",
+    meaning:
+      "How long Stripe is given to add up what it took; a difference is repaired if it is still there as long again later.",
+    fallback: "10m",
+    min: "1s",
+    max: "24h",
+    // Two lags and some must fit into the hour in which an invoice is a draft.
+    whenToChange:
+      "up when drifts are found that are gone at the next look; above 20m, repairs may come after an invoice is final",
+  }),
+  repairLimit: integer({
+    env: "METERING_REPAIR_LIMIT",
+    meaning:
+      "Largest difference, in units of a minute's sum, that is repaired without `metering stripe reconcile --apply`. 0: none.",
+    fallback: 1_000_000,
+    min: 0,
+    max: 999_999_999_999_999,
+    whenToChange: "to what one may be wrong about without a person looking",
   }),
   duplicateWindowMs: duration({
     env: "METERING_DUPLICATE_WINDOW",
@@ -290,6 +348,12 @@ function parseWebhookSecrets(value: string): readonly string[] {
   const secrets = value.split(",").map((secret) => secret.trim());
   if (secrets.length <= 10 && secrets.every((secret) => /^whsec_[A-Za-z0-9+/=_-]+$/.test(secret))) return secrets;
   throw new SettingProblem("must be 1 to 10 signing secrets, whsec_..., separated by commas");
+}
+
+function parseMetadataKey(value: string): string {
+  // What Stripe takes for a key.
+  if (/^[^[\]]{1,40}$/u.test(value)) return value;
+  throw new SettingProblem("must have 1..40 characters and no square brackets");
 }
 
 function parseBoolean(value: string): boolean {

@@ -1,8 +1,7 @@
 // Webhooks as Stripe sends them: the simulator delivers, the worker reads back through the official SDK.
 import { randomUUID } from "node:crypto";
 import type Stripe from "stripe";
-import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
-import type { StripeObjects } from "../../../src/app/ports/accounts.ts";
+import { afterAll, beforeAll, beforeEach, expect, onTestFinished, test } from "vitest";
 import { readAccount } from "../../../src/postgres/accounts.ts";
 import { openDeployment } from "../../../src/postgres/deployment.ts";
 import { openStripe } from "../../../src/stripe/client.ts";
@@ -11,11 +10,21 @@ import type { StripeSimulator } from "../../../src/stripe-simulator/server.ts";
 import { startCheckedSimulator } from "../../support/checked-simulator.ts";
 import { createTestDatabase, type TestDatabase } from "../../support/postgres.ts";
 import { pickSeed, randomFrom } from "../../support/seed.ts";
-import { accountState, SECRET, SHARDS, settled, startWebhookService, type WebhookService } from "./webhook-service.ts";
+import {
+  accountState,
+  type Objects,
+  SECRET,
+  SHARDS,
+  settled,
+  startWebhookService,
+  THIN_SECRET,
+  type WebhookService,
+} from "./webhook-service.ts";
 
 const HOUR = 3_600_000;
 const DAY = 24 * HOUR;
 const GRACE = 72 * HOUR;
+const logger = { debug() {}, info() {}, warn() {}, error() {} };
 
 let database: TestDatabase;
 beforeAll(async () => {
@@ -23,7 +32,7 @@ beforeAll(async () => {
   await openDeployment(database.pool, SHARDS, "postgres");
 });
 afterAll(() => database.close());
-beforeEach(() => database.pool.query("TRUNCATE stripe_event, subscription, invoice, period_boundary"));
+beforeEach(() => database.pool.query("TRUNCATE stripe_event, subscription, invoice, invoiced_period, period_boundary"));
 
 async function startSimulator(endpoint?: string): Promise<{ simulator: StripeSimulator; stripe: Stripe }> {
   const webhookEndpoints = endpoint === undefined ? [] : [{ url: endpoint, secret: SECRET }];
@@ -68,14 +77,15 @@ async function allEvents(stripe: Stripe): Promise<Stripe.Event[]> {
 
 test("a subscription's life, each event delivered by the simulator as it happens", async () => {
   // Each needs the other's address: the service reads through what is set once the simulator listens.
-  let objects: StripeObjects | undefined;
+  let objects: Objects | undefined;
   const reading = () => objects ?? expect.unreachable("an event came before Stripe was there");
   const service = await startWebhookService(database.pool, {
     subscription: (id, signal) => reading().subscription(id, signal),
     invoice: (id, signal) => reading().invoice(id, signal),
+    customer: (id, signal) => reading().customer(id, signal),
   });
   const { simulator, stripe } = await startSimulator(service.url);
-  objects = stripeObjects(stripe);
+  objects = stripeObjects(stripe, logger);
   service.run();
   const { customer, subscription } = await subscribe(stripe);
   const catchUp = async () => {
@@ -100,6 +110,12 @@ test("a subscription's life, each event delivered by the simulator as it happens
   await catchUp();
   expect(service.flushed).toEqual([customer]);
   expect((await account()).billingPeriod?.startMs).toBe(periodEndMs);
+  const invoiced = async () => (await database.pool.query("SELECT * FROM invoiced_period")).rows;
+  const periodOf = { stripe_customer_id: customer, period_end: new Date(periodEndMs) };
+  expect(await invoiced()).toMatchObject([{ ...periodOf, billed: null }]);
+  const known = await database.pool.query<{ finalizes_at: Date }>("SELECT finalizes_at FROM invoice");
+  const finalizesMs = known.rows[0]?.finalizes_at.getTime() ?? 0;
+  expect(finalizesMs).toBeGreaterThanOrEqual(periodEndMs + HOUR);
 
   // Finalized, and the payment fails: past due, entitled for the grace.
   await simulator.advanceClock(2 * HOUR);
@@ -109,6 +125,8 @@ test("a subscription's life, each event delivered by the simulator as it happens
   const failedMs = (failed?.created ?? 0) * 1000;
   expect(await account(failedMs + GRACE - 1)).toMatchObject({ subscriptionStatus: "past_due", entitled: true });
   expect(await account(failedMs + GRACE)).toMatchObject({ subscriptionStatus: "past_due", entitled: false });
+
+  expect(await invoiced()).toMatchObject([{ ...periodOf, billed: "100" }]);
 
   // Paid after all.
   await simulator.setPayments("succeed");
@@ -145,10 +163,10 @@ test("any permutation and repetition of the same deliveries ends in the same acc
   const random = randomFrom(seed);
   /** Delivers to two processes at once, whose workers share the inbox. */
   const stateAfter = async (deliveries: readonly Stripe.Event[]) => {
-    await database.pool.query("TRUNCATE stripe_event, subscription, invoice, period_boundary");
+    await database.pool.query("TRUNCATE stripe_event, subscription, invoice, invoiced_period, period_boundary");
     const services = [
-      await startWebhookService(database.pool, stripeObjects(stripe)),
-      await startWebhookService(database.connect(), stripeObjects(stripe)),
+      await startWebhookService(database.pool, stripeObjects(stripe, logger)),
+      await startWebhookService(database.connect(), stripeObjects(stripe, logger)),
     ];
     for (const service of services) service.run();
     await Promise.all(
@@ -179,9 +197,118 @@ test("any permutation and repetition of the same deliveries ends in the same acc
   }
 });
 
+test("a customer's metadata maps it; deleted, it entitles nothing, and its usage is still its own", async () => {
+  let objects: Objects | undefined;
+  const reading = () => objects ?? expect.unreachable("an event came before Stripe was there");
+  const service = await startWebhookService(database.pool, {
+    customer: (id, signal) => reading().customer(id, signal),
+    subscription: (id, signal) => reading().subscription(id, signal),
+    invoice: (id, signal) => reading().invoice(id, signal),
+  });
+  const { simulator, stripe } = await startSimulator(service.url);
+  objects = stripeObjects(stripe, logger);
+  service.run();
+  const catchUp = async () => {
+    await simulator.webhooksSettled();
+    await settled(database.pool);
+  };
+  const { customer, subscription } = await subscribe(stripe);
+  await catchUp();
+  await stripe.customers.update(customer, { metadata: { metering_customer_id: "acme" } });
+  await catchUp();
+  const account = () => readAccount(database.pool, "acme", simulator.nowMs(), GRACE);
+  expect(await account()).toMatchObject({ subscriptionStatus: "active", entitled: true });
+  const boundaries = "SELECT boundary FROM period_boundary WHERE customer_id = $1 ORDER BY 1";
+  const [own, mapped] = [
+    await database.pool.query(boundaries, [customer]),
+    await database.pool.query(boundaries, ["acme"]),
+  ];
+  expect(mapped.rows).toEqual(own.rows);
+  expect(mapped.rows).toHaveLength(2);
+
+  await stripe.customers.del(customer);
+  await simulator.webhooksSettled();
+  // The subscription's own end was not heard of.
+  await database.pool.query(
+    "DELETE FROM stripe_event WHERE type = 'customer.subscription.deleted' AND state = 'received'",
+  );
+  await settled(database.pool);
+  expect(await account()).toMatchObject({ subscriptionStatus: "canceled", entitled: false });
+  expect((await database.pool.query("SELECT customer_id, stripe_customer_id FROM account")).rows).toEqual([
+    { customer_id: "acme", stripe_customer_id: customer },
+  ]);
+  expect((await stripe.subscriptions.retrieve(subscription)).status).toBe("canceled");
+});
+
+test("events that are heard of three periods late: every boundary is known all the same, by the invoices", async () => {
+  const { simulator, stripe } = await startSimulator();
+  const { customer, subscription } = await subscribe(stripe);
+  const ends: number[] = [];
+  for (let period = 0; period < 3; period++) {
+    const item = (await stripe.subscriptions.retrieve(subscription)).items.data[0];
+    if (period === 0) ends.push((item?.current_period_start ?? 0) * 1000);
+    ends.push((item?.current_period_end ?? 0) * 1000);
+    await simulator.setClock((item?.current_period_end ?? 0) * 1000 + 3 * HOUR);
+  }
+  const service = await startWebhookService(database.pool, stripeObjects(stripe, logger));
+  for (const event of await allEvents(stripe)) await deliver(service, stripe, event);
+  while ((await service.worker.applyDue(new AbortController().signal)) > 0);
+  const { rows } = await database.pool.query(
+    "SELECT boundary FROM period_boundary WHERE customer_id = $1 ORDER BY 1 LIMIT 4",
+    [customer],
+  );
+  expect(rows.map((row) => row.boundary.getTime())).toEqual(ends);
+});
+
+test("the stream threw an event away: the simulator says so by a thin event, and the report is held", async () => {
+  let objects: Objects | undefined;
+  const reading = () => objects ?? expect.unreachable("an event came before Stripe was there");
+  const service = await startWebhookService(database.pool, {
+    meterErrorReport: (id, signal) => reading().meterErrorReport(id, signal),
+  });
+  service.run();
+  const webhookEndpoints = [{ url: service.thinUrl, secret: THIN_SECRET, payload: "thin" } as const];
+  const simulator = await startStripeSimulator({ webhookEndpoints });
+  onTestFinished(() => simulator.close());
+  const open = (secretKey: string) =>
+    openStripe({ secretKey, apiBase: new URL(simulator.url), maxSockets: 2, timeoutMs: 10_000 });
+  const stripe = open("sk_test_x");
+  objects = stripeObjects(stripe, logger);
+  const default_aggregation = { formula: "sum" } as const;
+  await stripe.billing.meters.create({ display_name: "tokens", event_name: "tokens", default_aggregation });
+  const customer = await stripe.customers.create({});
+  await database.pool.query(
+    `INSERT INTO report (identifier, customer_id, stripe_customer_id, event_name, window_start, sequence, value, event_timestamp, state,
+       settled_at, first_attempt_at, lease_epoch)
+     SELECT id, id, 'cus_1', event_name, now(), 0, 5, now(), 'sent', now(), now(), 1
+     FROM (VALUES ('good', 'tokens'), ('bad', 'tokens'), ('lost', 'nothing')) AS r(id, event_name)`,
+  );
+
+  const { authentication_token } = await stripe.v2.billing.meterEventSession.create();
+  const payload = (stripe_customer_id: string) => ({ stripe_customer_id, value: "5" });
+  const events = [
+    { event_name: "tokens", identifier: "good", payload: payload(customer.id) },
+    { event_name: "tokens", identifier: "bad", payload: payload("cus_nobody") },
+    { event_name: "nothing", identifier: "lost", payload: payload(customer.id) },
+  ];
+  await open(authentication_token).v2.billing.meterEventStream.create({ events });
+  await simulator.advanceClock(13_000);
+  await simulator.webhooksSettled();
+  await settled(database.pool);
+
+  const { rows } = await database.pool.query("SELECT identifier, state, reason, message FROM report ORDER BY 1");
+  expect(rows).toEqual([
+    { identifier: "bad", state: "held", reason: "meter_event_customer_not_found", message: expect.any(String) },
+    { identifier: "good", state: "sent", reason: "", message: "" },
+    { identifier: "lost", state: "held", reason: "no_meter", message: expect.stringContaining("nothing") },
+  ]);
+  const compared = await database.pool.query("SELECT DISTINCT event_name FROM reconcile_request ORDER BY 1");
+  expect(compared.rows).toEqual([{ event_name: "nothing" }, { event_name: "tokens" }]);
+});
+
 test("an object that Stripe does not know: applied, with nothing", async () => {
   const { stripe } = await startSimulator();
-  const service = await startWebhookService(database.pool, stripeObjects(stripe));
+  const service = await startWebhookService(database.pool, stripeObjects(stripe, logger));
   for (const [type, id] of [
     ["customer.subscription.deleted", "sub_gone"],
     ["invoice.created", "in_gone"],
@@ -199,5 +326,5 @@ test("an object that Stripe does not know: applied, with nothing", async () => {
   while ((await service.worker.applyDue(new AbortController().signal)) > 0);
   const { rows } = await database.pool.query("SELECT DISTINCT state, last_error FROM stripe_event");
   expect(rows).toEqual([{ state: "applied", last_error: "" }]);
-  expect(await accountState(database.pool)).toEqual({ subscriptions: [], invoices: [], boundaries: [] });
+  expect(await accountState(database.pool)).toEqual({ subscriptions: [], invoices: [], periods: [], boundaries: [] });
 });

@@ -31,17 +31,21 @@ function metering(args: readonly string[], environment: Record<string, string> =
 
 describe("help", () => {
   const commands = ["dev", "serve", "migrate", "check-config", "status", "flush", "replay", "stripe-simulator"];
+  const ofStripe = ["reconcile"];
 
-  test("metering --help lists the commands", async () => {
-    const { code, stdout } = await metering(["--help"]);
+  test.each([
+    [[], [...commands, "stripe"]],
+    [["stripe"], ofStripe],
+  ])("metering %j --help lists the commands", async (parent, listed) => {
+    const { code, stdout } = await metering([...parent, "--help"]);
     expect(code).toBe(0);
-    for (const command of commands) expect(stdout).toContain(`\n  ${command} `);
+    for (const command of listed) expect(stdout).toContain(`\n  ${command} `);
   });
 
-  test.each(commands)(
+  test.each([...commands, ...ofStripe.map((name) => `stripe ${name}`)])(
     "metering %s --help says what it does, needs and answers with, and gives an example",
     async (name) => {
-      const { code, stdout, stderr } = await metering([name, "--help"]);
+      const { code, stdout, stderr } = await metering([...name.split(" "), "--help"]);
       expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
       expect(stdout).toContain(`Usage: metering ${name} `);
       // What serve prints is its log, which is JSON already.
@@ -82,6 +86,15 @@ describe("check-config", () => {
     for (const line of lines) expect(line).toMatch(/^metering: /);
     for (const part of ["GRPC_PORT", "METERING_HOST", "package.json: meters"])
       expect(lines.filter((line) => line.includes(part))).toHaveLength(1);
+  });
+
+  test("shows what is billed as what, and what setup would make", async () => {
+    const environment = { METERING_CONFIG: "examples/token-billing.config.json" };
+    const { stdout } = await metering(["check-config"], environment);
+    expect(stdout).toContain("input_tokens of * -> token-billing-tokens model={stripe_model} token_type=input\n");
+    const { catalog } = JSON.parse((await metering(["check-config", "--json"], environment)).stdout);
+    expect(catalog.billing[0].payload).toEqual({ model: "{stripe_model}", token_type: "input" });
+    expect(catalog.stripe.prices).toEqual([]);
   });
 
   test("--json is one object, without secrets", async () => {
