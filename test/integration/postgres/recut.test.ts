@@ -70,7 +70,7 @@ async function pendingOf(customerId: string) {
   const result = await database.pool.query(
     `SELECT to_char(window_start AT TIME ZONE 'UTC', 'DD HH24:MI:SS') AS start, event_name,
        extract(epoch FROM window_end - window_start)::integer AS seconds, total
-     FROM pending_window WHERE customer_id = $1 AND total <> 0 ORDER BY window_start, event_name`,
+     FROM pending_window WHERE customer_id = $1 AND total <> 0 ORDER BY window_start, event_name, payload COLLATE "C"`,
     [customerId],
   );
   return result.rows;
@@ -119,44 +119,76 @@ const sent = fc.record({
     .map(([input_tokens, output_tokens]) => ({ input_tokens, output_tokens })),
   labels: fc.constantFrom({}, { team: "red" }, { team: "blue", trace: "not kept" }),
 });
+/** Rules of other weights, names, payloads and labels: what each record added follows from those of its time alone. */
+const CATALOGS: readonly MeterCatalog[] = [
+  testCatalog(),
+  {
+    ...testCatalog(),
+    billing: [
+      { meter: "input_tokens", modelPattern: "*", eventName: "input_tokens", weight: 100n },
+      { meter: "input_tokens", modelPattern: "*", eventName: "all_tokens", weight: 1n },
+      {
+        meter: "output_tokens",
+        modelPattern: "*",
+        eventName: "all_tokens",
+        weight: 3n,
+        payload: new Map([["is", "out"]]),
+      },
+      { meter: "requests", modelPattern: "openai/*", eventName: "calls", weight: 1n },
+    ],
+    rollupLabels: [],
+  },
+  { ...testCatalog(), billing: [], rollupLabels: ["team", "trace"] },
+];
+type Sent = typeof sent extends fc.Arbitrary<infer Value> ? Value : never;
 const step = fc.oneof(
   { weight: 3, arbitrary: fc.record({ apply: fc.array(sent, { minLength: 1, maxLength: 12 }) }) },
   { weight: 2, arbitrary: fc.record({ learn: fc.array(boundaryMs, { minLength: 1, maxLength: 4 }) }) },
   { weight: 1, arbitrary: fc.constant({ report: true as const }) },
+  { weight: 1, arbitrary: fc.record({ rules: fc.constantFrom(...CATALOGS) }) },
 );
 
-test("boundaries between applies, in any order: as if known beforehand", async () => {
-  const ledger = ledgerOf();
+/** What a record adds to each event name. */
+function billed({ measurements }: Sent, catalog: MeterCatalog) {
+  const quantities: Readonly<Record<string, bigint>> = { ...measurements, requests: 1n };
+  return catalog.billing.map(
+    ({ meter, eventName, weight }) => [eventName, (quantities[meter] ?? 0n) * weight] as const,
+  );
+}
+
+test("boundaries and new rules between applies, in any order: as if the boundaries had been known beforehand", async () => {
+  const ledgers = new Map(CATALOGS.map((catalog) => [catalog, ledgerOf(catalog)]));
   await fc.assert(
     fc.asyncProperty(fc.array(step, { minLength: 3, maxLength: 10 }), async (steps) => {
       const [late, early] = [newCustomer(), newCustomer()];
+      let catalog = testCatalog();
+      let ledger = ledgerOf(catalog);
       await learn(
         early,
         steps.flatMap((s) => ("learn" in s ? s.learn : [])),
       );
-      const totals = { input_tokens: 0n, output_tokens: 0n };
+      const totals = new Map<string, bigint>();
       for (const s of steps) {
-        if ("learn" in s) await learn(late, s.learn);
+        if ("learn" in s) await learn(late, s.learn, catalog);
         else if ("report" in s) await reportAll(late);
+        else if ("rules" in s) [catalog, ledger] = [s.rules, ledgers.get(s.rules) ?? ledger];
         else {
           await ledger.apply(s.apply.map((fields) => usageRecord({ ...fields, customerId: late })));
           await ledger.apply(s.apply.map((fields) => usageRecord({ ...fields, customerId: early })));
-          for (const { measurements } of s.apply) {
-            totals.input_tokens += measurements.input_tokens;
-            totals.output_tokens += measurements.output_tokens;
-          }
+          for (const record of s.apply)
+            for (const [name, quantity] of billed(record, catalog))
+              totals.set(name, (totals.get(name) ?? 0n) + quantity);
         }
         // At every instant, not only in the end: nothing appears or disappears.
         const pending = new Map((await reportedOf(late)).map((row) => [row.event_name, BigInt(row.total)]));
-        expect(pending.get("input_tokens") ?? 0n).toBe(totals.input_tokens);
-        expect(pending.get("output_tokens") ?? 0n).toBe(totals.output_tokens);
+        for (const [name, total] of totals) expect(pending.get(name) ?? 0n).toBe(total);
       }
       expect(await everythingOf(late)).toEqual(await everythingOf(early));
       // One more flush brings Stripe to the same sums.
       await reportAll(late);
       for (const row of await reportedOf(late)) expect(row.due).toBe("0");
     }),
-    seeded(40),
+    seeded(60),
   );
   expect(warnings).toEqual([]);
 });
@@ -200,7 +232,45 @@ test("what was reported under the window stays with its first piece; the flush c
   ]);
 });
 
-test("billing rules and labels changed since: totals per event name stay, split in proportion; nothing is billed anew", async () => {
+test("rules changed between records of one minute, then a boundary: each record keeps what it was billed; the flush moves, and adds nothing", async () => {
+  const customerId = newCustomer();
+  const at = (seconds: number, input_tokens: bigint, output_tokens: bigint) =>
+    usageRecord({
+      customerId,
+      eventTimeMs: MIDNIGHT + seconds * SECOND,
+      measurements: { input_tokens, output_tokens },
+      labels: { team: "red" },
+    });
+  await ledgerOf().apply([at(1, 1n, 10n), at(40, 3n, 20n)]);
+  await ledgerOf(CATALOGS[1]).apply([at(2, 5n, 7n), at(50, 9n, 2n)]);
+  await reportAll(customerId);
+  await learn(customerId, [MIDNIGHT + 30 * SECOND], CATALOGS[2]);
+  const parts = { calls: [1, 1], input_tokens: [1 + 500, 3 + 900], output_tokens: [10, 20] };
+  expect(await pendingOf(customerId)).toEqual([
+    { start: "12 00:00:00", event_name: "all_tokens", seconds: 30, total: "21" },
+    { start: "12 00:00:00", event_name: "all_tokens", seconds: 30, total: "5" },
+    ...Object.entries(parts).map(([event_name, [first]]) => {
+      return { start: "12 00:00:00", event_name, seconds: 30, total: String(first) };
+    }),
+    { start: "12 00:00:30", event_name: "all_tokens", seconds: 30, total: "6" },
+    { start: "12 00:00:30", event_name: "all_tokens", seconds: 30, total: "9" },
+    ...Object.entries(parts).map(([event_name, [, second]]) => {
+      return { start: "12 00:00:30", event_name, seconds: 30, total: String(second) };
+    }),
+  ]);
+  for (const row of await reportedOf(customerId)) expect(row.due).toBe("0");
+  const quarterHours = await rollupsOf(customerId, "rollup_quarter_hour");
+  expect(
+    quarterHours.filter((row) => row.meter === "input_tokens").map((row) => [row.start, row.labels, row.quantity]),
+  ).toEqual([
+    ["12 00:00:00", {}, "5"],
+    ["12 00:00:00", { team: "red" }, "1"],
+    ["12 00:00:30", {}, "9"],
+    ["12 00:00:30", { team: "red" }, "3"],
+  ]);
+});
+
+test("records of before catalogs were kept, billing rules and labels changed since: totals per event name stay, split in proportion; nothing is billed anew", async () => {
   const customerId = newCustomer();
   const at = (seconds: number, input_tokens: bigint, output_tokens: bigint) =>
     usageRecord({
@@ -210,6 +280,7 @@ test("billing rules and labels changed since: totals per event name stay, split 
       labels: { team: "red" },
     });
   await ledgerOf().apply([at(1, 1n, 10n), at(40, 3n, 10n)]);
+  await database.pool.query("UPDATE usage_record SET catalog_id = NULL WHERE customer_id = $1", [customerId]);
   const changed: MeterCatalog = {
     ...testCatalog(),
     billing: [
