@@ -16,13 +16,18 @@ export interface LedgerBatch {
   /** To be added; windows cut at the boundaries that hold now. */
   readonly sums: BatchSums;
   /** To be listed as refused. */
-  readonly refused: readonly UsageRecord[];
+  readonly refused: readonly RefusedRecord[];
+}
+
+/** An acknowledged record that is not counted. */
+export interface RefusedRecord {
+  readonly record: UsageRecord;
   readonly reason: "key_reused" | "overflow" | "unstorable";
 }
 
 /** Writes in one round trip. The caller's transaction holds the shards of all customers concerned. */
 export async function writeBatch(client: PoolClient, batch: LedgerBatch): Promise<void> {
-  const { records, catalogId, sums, refused, reason } = batch;
+  const { records, catalogId, sums, refused } = batch;
   await client.query(WRITE, [
     ...rawColumns(records),
     ...columnsOf(
@@ -47,10 +52,10 @@ export async function writeBatch(client: PoolClient, batch: LedgerBatch): Promis
     ),
     ...columnsOf(
       refused,
-      (r) => r.customerId,
-      (r) => r.idempotencyKey,
-      () => reason,
-      toRefusedRecord,
+      (r) => r.record.customerId,
+      (r) => r.record.idempotencyKey,
+      (r) => r.reason,
+      (r) => toRefusedRecord(r.record),
     ),
     catalogId,
   ]);

@@ -6,7 +6,7 @@ import { sumBatch } from "../domain/rollup.ts";
 import { shardOf } from "../domain/shard.ts";
 import type { UsageRecord } from "../domain/usage-record.ts";
 import { type RegisteredCatalog, registerOnce } from "./catalogs.ts";
-import { columnsOf, type LedgerBatch, readBoundaries, writeBatch } from "./ledger-write.ts";
+import { columnsOf, type RefusedRecord, readBoundaries, writeBatch } from "./ledger-write.ts";
 import { dayOf, ensureDays } from "./partitions.ts";
 import { inTransaction, type Pool, type PoolClient } from "./pool.ts";
 import { sqlFile } from "./sql-file.ts";
@@ -143,8 +143,9 @@ async function applyLocked(
     return "applied";
   });
   const fresh = records.filter((_, i) => outcomes[i] === "applied");
-  const refused = listRefused ? records.filter((_, i) => outcomes[i] === "key_reused") : [];
-  if (fresh.length > 0 || refused.length > 0) await write(client, catalog, fresh, refused, "key_reused"); // 3
+  const reused = listRefused ? records.filter((_, i) => outcomes[i] === "key_reused") : [];
+  const refused = reused.map((record) => ({ record, reason: "key_reused" as const }));
+  if (fresh.length > 0 || refused.length > 0) await write(client, catalog, fresh, refused); // 3
   return outcomes;
 }
 
@@ -164,7 +165,7 @@ async function applyAlone(
     if (!isRecordsFault(cause)) throw cause;
     await client.query("ROLLBACK TO SAVEPOINT one_record");
     const outcome = sqlStateOf(cause) === NUMERIC_OUT_OF_RANGE ? "overflow" : "unstorable";
-    if (listRefused) await write(client, catalog, [], [record], outcome);
+    if (listRefused) await write(client, catalog, [], [{ record, reason: outcome }]);
     return outcome;
   }
 }
@@ -188,12 +189,11 @@ async function write(
   client: PoolClient,
   catalog: RegisteredCatalog,
   fresh: readonly UsageRecord[],
-  refused: readonly UsageRecord[],
-  reason: LedgerBatch["reason"],
+  refused: readonly RefusedRecord[],
 ): Promise<void> {
   const boundaries = await readBoundaries(client, [...new Set(fresh.map((r) => r.customerId))]);
   const sums = sumBatch(fresh, catalog, (customerId) => boundaries.get(customerId) ?? []);
-  await writeBatch(client, { records: fresh, catalogId: catalog.catalogId, sums, refused, reason });
+  await writeBatch(client, { records: fresh, catalogId: catalog.catalogId, sums, refused });
 }
 
 /** Injective over (customer, key). */

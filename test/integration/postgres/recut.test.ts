@@ -2,9 +2,13 @@
 import fc from "fast-check";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import type { MeterCatalog } from "../../../src/domain/meter.ts";
+import { planReports } from "../../../src/domain/report.ts";
 import { postgresAccounts } from "../../../src/postgres/accounts.ts";
 import { openDeployment } from "../../../src/postgres/deployment.ts";
+import { postgresLease } from "../../../src/postgres/lease.ts";
 import { postgresLedger } from "../../../src/postgres/ledger.ts";
+import { postgresReports } from "../../../src/postgres/reports.ts";
+import { postgresVoids } from "../../../src/postgres/void.ts";
 import { testCatalog } from "../../support/catalog.ts";
 import { createTestDatabase, type TestDatabase } from "../../support/postgres.ts";
 import { usageRecord } from "../../support/records.ts";
@@ -84,13 +88,26 @@ async function everythingOf(customerId: string) {
   };
 }
 
-/** Freezes all that is pending, as a flush would. */
+/** Freezes all that is pending into reports, as a flush does, and takes them for accepted. */
 async function reportAll(customerId: string): Promise<void> {
-  await database.pool.query(
-    `UPDATE pending_window SET reported = total, accepted = total, next_sequence = next_sequence + 1
-     WHERE customer_id = $1 AND total <> reported`,
+  const lease = postgresLease(database.pool, customerId);
+  const grant = await lease.acquire("test", 60_000);
+  if (grant === undefined) throw new Error("the lease is held");
+  const reports = postgresReports(database.pool, customerId);
+  await reports.plan(grant, { customerId, includeOpen: true }, undefined, 1_000, (windows) =>
+    planReports(windows, "test"),
+  );
+  await lease.release(grant);
+  await database.pool.query("UPDATE pending_window SET accepted = reported WHERE customer_id = $1", [customerId]);
+}
+
+/** What the reports add up to, per event name. */
+async function sentOf(customerId: string): Promise<Map<string, bigint>> {
+  const result = await database.pool.query<{ event_name: string; value: string }>(
+    "SELECT event_name, sum(value) AS value FROM report WHERE customer_id = $1 GROUP BY event_name",
     [customerId],
   );
+  return new Map(result.rows.map((row) => [row.event_name, BigInt(row.value)]));
 }
 
 async function reportedOf(customerId: string) {
@@ -141,11 +158,14 @@ const CATALOGS: readonly MeterCatalog[] = [
   { ...testCatalog(), billing: [], rollupLabels: ["team", "trace"] },
 ];
 type Sent = typeof sent extends fc.Arbitrary<infer Value> ? Value : never;
+type Step = typeof step extends fc.Arbitrary<infer Value> ? Value : never;
 const step = fc.oneof(
   { weight: 3, arbitrary: fc.record({ apply: fc.array(sent, { minLength: 1, maxLength: 12 }) }) },
   { weight: 2, arbitrary: fc.record({ learn: fc.array(boundaryMs, { minLength: 1, maxLength: 4 }) }) },
   { weight: 1, arbitrary: fc.constant({ report: true as const }) },
   { weight: 1, arbitrary: fc.record({ rules: fc.constantFrom(...CATALOGS) }) },
+  // One of those applied so far, counted around; one that is void already among them.
+  { weight: 2, arbitrary: fc.record({ void: fc.nat(50) }) },
 );
 
 /** What a record adds to each event name. */
@@ -156,37 +176,96 @@ function billed({ measurements }: Sent, catalog: MeterCatalog) {
   );
 }
 
-test("boundaries and new rules between applies, in any order: as if the boundaries had been known beforehand", async () => {
-  const ledgers = new Map(CATALOGS.map((catalog) => [catalog, ledgerOf(catalog)]));
+interface Applied {
+  readonly sent: Sent;
+  readonly catalog: MeterCatalog;
+  readonly key: string;
+  voided: boolean;
+}
+
+/** Two customers who are sent the same records; the one learns of its boundaries in time, the other late. Sums by hand beside. */
+class TwoCustomers {
+  readonly late = newCustomer();
+  readonly early = newCustomer();
+  /** Per event name, of records not voided. */
+  readonly billed = new Map<string, bigint>();
+  /** Per meter, of records not voided. */
+  readonly measured = new Map<string, bigint>([["requests", 0n]]);
+  readonly #applied: Applied[] = [];
+  #catalog = testCatalog();
+
+  async take(s: Step): Promise<void> {
+    if ("learn" in s) await learn(this.late, s.learn, this.#catalog);
+    else if ("report" in s) await reportAll(this.late);
+    else if ("rules" in s) this.#catalog = s.rules;
+    else if ("void" in s) await this.#void(this.#applied[s.void % this.#applied.length]);
+    else await this.#apply(s.apply);
+  }
+
+  async #apply(batch: readonly Sent[]): Promise<void> {
+    const known = this.#applied.length;
+    const added = batch.map((sent, i) => ({ sent, catalog: this.#catalog, key: `k${known + i}`, voided: false }));
+    const ledger = ledgerOf(this.#catalog);
+    for (const customerId of [this.late, this.early])
+      await ledger.apply(added.map(({ sent, key }) => usageRecord({ ...sent, customerId, idempotencyKey: key })));
+    for (const { sent } of added) this.#count(sent, this.#catalog, 1n);
+    this.#applied.push(...added);
+  }
+
+  async #void(applied: Applied | undefined): Promise<void> {
+    const voids = postgresVoids(database.pool, this.#catalog, SHARDS);
+    const idempotencyKey = applied?.key ?? "never sent";
+    const expected = applied === undefined ? "not_found" : applied.voided ? "already_voided" : "voided";
+    for (const customerId of [this.late, this.early])
+      expect((await voids.voidRecord({ customerId, idempotencyKey, reason: "test" })).kind).toBe(expected);
+    if (expected !== "voided" || applied === undefined) return;
+    this.#count(applied.sent, applied.catalog, -1n);
+    applied.voided = true;
+  }
+
+  #count(sent: Sent, catalog: MeterCatalog, sign: bigint): void {
+    for (const [name, quantity] of billed(sent, catalog)) add(this.billed, name, sign * quantity);
+    for (const [meter, quantity] of Object.entries({ ...sent.measurements, requests: 1n }))
+      add(this.measured, meter, sign * quantity);
+  }
+}
+
+function add(sums: Map<string, bigint>, name: string, quantity: bigint): void {
+  sums.set(name, (sums.get(name) ?? 0n) + quantity);
+}
+
+async function measuredOf(customerId: string, table: "rollup_quarter_hour" | "rollup_day") {
+  const sums = new Map<string, bigint>([["requests", 0n]]);
+  for (const { meter, quantity } of await rollupsOf(customerId, table)) add(sums, meter, BigInt(quantity));
+  return sums;
+}
+
+function nonZero(sums: ReadonlyMap<string, bigint>): object {
+  return Object.fromEntries([...sums].filter(([, quantity]) => quantity !== 0n).sort());
+}
+
+test("applies, voids, flushes, new rules and boundaries in any order: the sums of what is not void, cut as if the boundaries had been known", async () => {
   await fc.assert(
-    fc.asyncProperty(fc.array(step, { minLength: 3, maxLength: 10 }), async (steps) => {
-      const [late, early] = [newCustomer(), newCustomer()];
-      let catalog = testCatalog();
-      let ledger = ledgerOf(catalog);
+    fc.asyncProperty(fc.array(step, { minLength: 3, maxLength: 14 }), async (steps) => {
+      const two = new TwoCustomers();
+      const { late, early } = two;
       await learn(
         early,
         steps.flatMap((s) => ("learn" in s ? s.learn : [])),
       );
-      const totals = new Map<string, bigint>();
       for (const s of steps) {
-        if ("learn" in s) await learn(late, s.learn, catalog);
-        else if ("report" in s) await reportAll(late);
-        else if ("rules" in s) [catalog, ledger] = [s.rules, ledgers.get(s.rules) ?? ledger];
-        else {
-          await ledger.apply(s.apply.map((fields) => usageRecord({ ...fields, customerId: late })));
-          await ledger.apply(s.apply.map((fields) => usageRecord({ ...fields, customerId: early })));
-          for (const record of s.apply)
-            for (const [name, quantity] of billed(record, catalog))
-              totals.set(name, (totals.get(name) ?? 0n) + quantity);
-        }
+        await two.take(s);
         // At every instant, not only in the end: nothing appears or disappears.
         const pending = new Map((await reportedOf(late)).map((row) => [row.event_name, BigInt(row.total)]));
-        for (const [name, total] of totals) expect(pending.get(name) ?? 0n).toBe(total);
+        expect(nonZero(pending)).toEqual(nonZero(two.billed));
+        expect(nonZero(await measuredOf(late, "rollup_quarter_hour"))).toEqual(nonZero(two.measured));
+        expect(nonZero(await measuredOf(late, "rollup_day"))).toEqual(nonZero(two.measured));
       }
       expect(await everythingOf(late)).toEqual(await everythingOf(early));
       // One more flush brings Stripe to the same sums.
       await reportAll(late);
       for (const row of await reportedOf(late)) expect(row.due).toBe("0");
+      expect(nonZero(await sentOf(late))).toEqual(nonZero(two.billed));
     }),
     seeded(60),
   );
@@ -230,6 +309,24 @@ test("what was reported under the window stays with its first piece; the flush c
     { start: 20, end: 50, total: "5", reported: "0", accepted: "0", next_sequence: 0 },
     { start: 50, end: 0, total: "6", reported: "0", accepted: "0", next_sequence: 0 },
   ]);
+});
+
+test("all records of a minute voided after they were reported: a boundary cuts the window that waits to be taken back, too", async () => {
+  const customerId = newCustomer();
+  const record = usageRecord({ customerId, eventTimeMs: MIDNIGHT + 10 * SECOND, measurements: { input_tokens: 3n } });
+  await ledgerOf().apply([record]);
+  await reportAll(customerId);
+  const { idempotencyKey } = record;
+  await postgresVoids(database.pool, testCatalog(), SHARDS).voidRecord({ customerId, idempotencyKey, reason: "test" });
+  await learn(customerId, [MIDNIGHT + 20 * SECOND]);
+  const window = () =>
+    database.pool.query(
+      "SELECT extract(epoch FROM window_end - window_start)::integer AS seconds, total, reported FROM pending_window WHERE customer_id = $1",
+      [customerId],
+    );
+  expect((await window()).rows).toEqual([{ seconds: 20, total: "0", reported: "3" }]);
+  await reportAll(customerId);
+  expect((await window()).rows).toEqual([{ seconds: 20, total: "0", reported: "0" }]);
 });
 
 test("rules changed between records of one minute, then a boundary: each record keeps what it was billed; the flush moves, and adds nothing", async () => {
