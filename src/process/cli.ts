@@ -18,6 +18,7 @@ const COMMANDS: readonly { name: string; summary: string; load: () => Promise<Co
   },
   { name: "status", summary: "show where the usage and the money are", load: () => import("./commands/status.ts") },
   { name: "flush", summary: "report to Stripe now", load: () => import("./commands/flush.ts") },
+  { name: "void", summary: "take records back", load: () => import("./commands/void.ts") },
   { name: "replay", summary: "record a trace and compare the sums", load: () => import("./commands/replay.ts") },
   {
     name: "stripe-simulator",

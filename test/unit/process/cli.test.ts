@@ -30,7 +30,7 @@ function metering(args: readonly string[], environment: Record<string, string> =
 }
 
 describe("help", () => {
-  const commands = ["dev", "serve", "migrate", "check-config", "status", "flush", "replay", "stripe-simulator"];
+  const commands = ["dev", "serve", "migrate", "check-config", "status", "flush", "void", "replay", "stripe-simulator"];
 
   test("metering --help lists the commands", async () => {
     const { code, stdout } = await metering(["--help"]);
