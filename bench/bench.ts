@@ -1,6 +1,8 @@
 // `npm run bench`: how much of a bare gRPC server's rate is left when records are checked, made durable and acknowledged.
 import { Command, InvalidArgumentError } from "commander";
 import { Progress } from "../src/process/progress.ts";
+import { BILLING_SCENARIOS, type BillingScenario, measureBilling } from "./billing/billing.ts";
+import { type BillingMeasured, toBillingLines, toBillingReport } from "./billing/report.ts";
 import { type Measured, machine, toReport, toTable } from "./report.ts";
 import { type Run, runOnce, SHAPES, type Timing } from "./scenarios.ts";
 import { startBench, type Target } from "./targets.ts";
@@ -29,6 +31,30 @@ async function run(options: Options): Promise<void> {
   const rounds = options.quick ? 1 : options.rounds;
   const { timing, first } = timingOf(options);
   const interruption = interrupted();
+  const wanted = (name: string) => options.only?.includes(name) ?? true;
+  const record = TARGETS.some((name) => name !== "empty" && wanted(name))
+    ? await measureRecordPath(options, rounds, { timing, first }, interruption)
+    : { measured: [], versions: {} };
+  const billing = BILLING_SCENARIOS.filter(wanted);
+  const sent =
+    billing.length === 0 ? undefined : await measureWayToStripe(billing, rounds, options.quick === true, interruption);
+  if (options.json) {
+    const report = toReport(record.measured, timing, rounds, record.versions);
+    process.stdout.write(`${JSON.stringify({ ...report, ...(sent && { billing: toBillingReport(sent) }) })}\n`);
+  } else {
+    const parts = [`${JSON.stringify(machine(record.versions))}\n`];
+    if (record.measured.length > 0) parts.push(toTable(record.measured));
+    if (sent !== undefined) parts.push(toBillingLines(sent));
+    process.stdout.write(parts.join("\n"));
+  }
+}
+
+async function measureRecordPath(
+  options: Options,
+  rounds: number,
+  { timing, first }: { timing: Timing; first: Timing },
+  interruption: Promise<never>,
+): Promise<{ measured: readonly Measured[]; versions: Readonly<Record<string, string>> }> {
   const bench = await startBench(options.profile);
   const targets = bench.targets.filter(({ name }) => name === "empty" || (options.only?.includes(name) ?? true));
   const scenarios = SHAPES.flatMap((shape) => targets.map((target) => ({ target, shape, runs: [] as Run[] })));
@@ -47,11 +73,31 @@ async function run(options: Options): Promise<void> {
     progress.end();
     await bench.stop();
   }
-  const measured: Measured[] = scenarios.map(({ target, shape, runs }) => ({ target: target.name, shape, runs }));
-  if (options.json) process.stdout.write(`${JSON.stringify(toReport(measured, timing, rounds, bench.versions))}\n`);
-  else process.stdout.write(`${JSON.stringify(machine(bench.versions))}\n\n${toTable(measured)}`);
   if (bench.targets.length < TARGETS.length)
     process.stderr.write("bench: no redis-server or valkey-server here, Redis was not measured\n");
+  return {
+    measured: scenarios.map(({ target, shape, runs }) => ({ target: target.name, shape, runs })),
+    versions: bench.versions,
+  };
+}
+
+async function measureWayToStripe(
+  scenarios: readonly BillingScenario[],
+  rounds: number,
+  quick: boolean,
+  interruption: Promise<never>,
+): Promise<BillingMeasured> {
+  const progress = new Progress(
+    "bench",
+    scenarios.length * rounds + (scenarios.includes("planner") ? 1 : 0),
+    process.stderr,
+  );
+  let done = 0;
+  try {
+    return await measureBilling(scenarios, rounds, quick, interruption, (step) => progress.show(done++, step));
+  } finally {
+    progress.end();
+  }
 }
 
 /** Rejects on SIGINT or SIGTERM, so that the stores, which do not end with this process, are stopped and their data removed. */
@@ -72,19 +118,22 @@ function whole(text: string): number {
 
 function targetNames(list: string): readonly string[] {
   const names = list.split(",");
-  const unknown = names.filter((name) => !(TARGETS as readonly string[]).includes(name));
-  if (unknown.length > 0) throw new InvalidArgumentError(`must be of ${TARGETS.join(", ")}`);
+  const known: readonly string[] = [...TARGETS, ...BILLING_SCENARIOS];
+  const unknown = names.filter((name) => !known.includes(name));
+  if (unknown.length > 0) throw new InvalidArgumentError(`must be of ${known.join(", ")}`);
   return names;
 }
 
 const command = new Command("bench")
   .description(
     "Measures RecordUsage and BatchRecordUsage over each store, beside an empty handler on the same gRPC server, by the same load generator. " +
-      "Checks after every run that the store holds as many records as were acknowledged. Starts its own stores, in a temporary directory.",
+      "Checks after every run that the store holds as many records as were acknowledged. Then the way to Stripe: reports a second through " +
+      "each sink to a simulated Stripe, beside the bare SDK, and a pass of the planner over a million customers. Starts its own stores, " +
+      "in a temporary directory.",
   )
   .option("--seconds <n>", "measured seconds a run", whole, 5)
   .option("--rounds <n>", "how often every scenario has its turn", whole, 3)
-  .option("--only <targets>", `only these beside the empty handler: ${TARGETS.slice(1).join(",")}`, targetNames)
+  .option("--only <targets>", `only these: ${[...TARGETS.slice(1), ...BILLING_SCENARIOS].join(",")}`, targetNames)
   .option("--quick", "one round of one second: shows that it works, measures little")
   .option("--profile <dir>", "leave CPU profiles of the servers there; slows them down")
   .option("--json", "print one JSON object")

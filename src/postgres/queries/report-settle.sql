@@ -1,5 +1,7 @@
 -- Records how sends ended; accepted values are added to their windows. Rows that this epoch is not sending are let be, so a repeat adds
 -- nothing. What was surely not processed starts its resend horizon afresh, and may go through any sink.
+-- The condition is a CASE to hide it from the planner: it takes reports that are being sent for one or none, and would compare each of
+-- them with every settlement.
 -- Windows are locked in the order of the primary key, as appliers do.
 -- $1 bigint: epoch; $2 json: settlements. Primary keys of report and pending_window.
 WITH settled AS (
@@ -11,7 +13,7 @@ WITH settled AS (
     settled_at = CASE WHEN s.state IN ('sent', 'accepted', 'held') THEN now() END
   FROM json_to_recordset($2::json) AS s(identifier text, state text, reason text, message text, attempts integer,
     untouched boolean, "retryAfterMs" bigint)
-  WHERE r.identifier = s.identifier AND r.state = 'sending' AND r.lease_epoch = $1
+  WHERE r.identifier = s.identifier AND CASE r.state WHEN 'sending' THEN r.lease_epoch = $1 ELSE false END
   RETURNING r.customer_id, r.window_start, r.event_name, r.payload, r.value, r.state
 ), taken AS MATERIALIZED (
   SELECT customer_id, window_start, event_name, payload, sum(value)::bigint AS value
