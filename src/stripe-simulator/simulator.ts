@@ -122,6 +122,13 @@ export class StripeSimulator {
     return this.#parts.engine.nowMs();
   }
 
+  /** When time next makes anything happen: a renewal, a finalization, a webhook's next attempt. For who drives the clock. */
+  get nextDueMs(): number | undefined {
+    const { schedule } = this.#parts.engine.account;
+    const dues = [schedule.nextDueMs, this.#worker.nextDueMs].filter((due) => due !== undefined);
+    return dues.length === 0 ? undefined : Math.min(...dues);
+  }
+
   /** The whole state, as JSON: exact sums, all objects, settings, faults, what was answered and delivered. */
   state(): SimulatorState {
     const { engine, faults, gateway } = this.#parts;
@@ -261,9 +268,8 @@ export class StripeSimulator {
   }
 
   #arm(): void {
-    const { engine } = this.#parts;
-    const dues = [engine.account.schedule.nextDueMs, this.#worker.nextDueMs].filter((due) => due !== undefined);
-    const waitMs = Math.min(POLL_MS_MAX, Math.max(10, Math.min(...dues) - engine.nowMs()));
+    const dueMs = this.nextDueMs ?? Number.POSITIVE_INFINITY;
+    const waitMs = Math.min(POLL_MS_MAX, Math.max(10, dueMs - this.nowMs()));
     this.#timer = setTimeout(() => {
       this.#timer = undefined;
       this.#worker.pump();

@@ -1,0 +1,158 @@
+// The processes of a deployment, put together of production code as `serve` does, but for time: one life each, and restarts.
+import { Flush, FLUSH_SETTINGS, type FlushObserver } from "../src/app/flush.ts";
+import { ApplyStripeEvents, STORED_EVENT_TYPES } from "../src/app/apply-stripe-events.ts";
+import { LEASE_TIMING, runWhileHeld } from "../src/app/hold-lease.ts";
+import type { Intake } from "../src/app/ports/intake.ts";
+import type { Logger } from "../src/app/ports/logger.ts";
+import { postgresAccounts } from "../src/postgres/accounts.ts";
+import { openDeployment } from "../src/postgres/deployment.ts";
+import { postgresFlushRequests } from "../src/postgres/flush-requests.ts";
+import { postgresIntake } from "../src/postgres/intake.ts";
+import { postgresLease } from "../src/postgres/lease.ts";
+import { postgresLedger } from "../src/postgres/ledger.ts";
+import type { Pool } from "../src/postgres/pool.ts";
+import { postgresReports } from "../src/postgres/reports.ts";
+import { postgresStripeEventInbox } from "../src/postgres/stripe-events.ts";
+import { openStripe } from "../src/stripe/client.ts";
+import { stripeMeterEvents } from "../src/stripe/meter-events.ts";
+import { stripeObjects } from "../src/stripe/objects.ts";
+import { stripeWebhookVerifier } from "../src/stripe/webhook-verifier.ts";
+import { startWebhookServer } from "../src/webhook/server.ts";
+import type { Activity } from "./activity.ts";
+import { CATALOG } from "./catalog.ts";
+import { Life } from "./life.ts";
+import type { VirtualClock } from "./virtual-clock.ts";
+import type { VirtualDatabase } from "./virtual-database.ts";
+import { HOUR_MS, MINUTE_MS } from "./world.ts";
+
+export const SHARDS = 4;
+const LEASE = "flush";
+export const STRIPE_KEY = "sk_test_simulated";
+export const WEBHOOK_SECRET = "whsec_simulated";
+/** By the real clock: what the simulated network may take before a call is given up. */
+const CALL_LIMIT_MS = 500;
+
+/** What processes stand on. */
+export interface Ground {
+  readonly database: VirtualDatabase;
+  readonly stripeUrl: URL;
+  readonly clock: VirtualClock;
+  readonly activity: Activity;
+  readonly logger: Logger;
+  readonly observer: FlushObserver;
+}
+
+/** A process that runs. */
+export interface ServiceProcess {
+  readonly life: Life;
+  /** Ends it in order. */
+  stop(): Promise<void>;
+}
+
+interface Started {
+  readonly life: Life;
+  readonly pool: Pool;
+}
+
+function start({ database, activity }: Ground, name: string): Started {
+  const life = new Life(name, activity);
+  const pool = database.connect(name);
+  life.watch(pool);
+  return { life, pool };
+}
+
+/** Campaigns for the lease; plans and sends while it leads. */
+export async function startFlushProcess(ground: Ground, name: string): Promise<ServiceProcess> {
+  const { life, pool } = start(ground, name);
+  const clock = life.clock(ground.clock);
+  const { logger, observer } = ground;
+  const { deploymentId } = await openDeployment(pool, SHARDS, "postgres");
+  const flush = new Flush({
+    reports: postgresReports(pool, LEASE),
+    requests: postgresFlushRequests(pool, LEASE),
+    sink: life.port(stripeMeterEvents(openClient(ground), 30_000)),
+    deploymentId,
+    settings: {
+      ...FLUSH_SETTINGS,
+      intervalMs: 10 * MINUTE_MS,
+      pollMs: 30_000,
+      sendsPerSecondMax: Number.POSITIVE_INFINITY,
+      round: { concurrency: 8, limitMs: 30_000 },
+    },
+    clock,
+    logger,
+    observer,
+  });
+  const timing = { ...LEASE_TIMING, ttlMs: 3 * HOUR_MS, renewMs: 45 * MINUTE_MS, retryMs: 30_000 };
+  const holder = { lease: postgresLease(pool, LEASE), holder: name, timing, clock, logger };
+  const stopping = new AbortController();
+  const running = runWhileHeld(holder, stopping.signal, (tenure) => flush.run(tenure));
+  return {
+    life,
+    async stop() {
+      stopping.abort();
+      await running;
+      await pool.end();
+    },
+  };
+}
+
+/** Takes Stripe's deliveries and applies them. */
+export async function startWebhookProcess(ground: Ground, name: string, port: number): Promise<ServiceProcess> {
+  const { life, pool } = start(ground, name);
+  const clock = life.clock(ground.clock);
+  const { logger } = ground;
+  const inbox = postgresStripeEventInbox(pool);
+  const worker = new ApplyStripeEvents({
+    inbox,
+    objects: life.port(stripeObjects(openClient(ground))),
+    accounts: postgresAccounts(pool, { catalog: CATALOG, shardCount: SHARDS, logger }),
+    flushRequests: postgresFlushRequests(pool, LEASE),
+    clock,
+    logger,
+  });
+  const server = await startWebhookServer({
+    host: "127.0.0.1",
+    port,
+    inbox,
+    verifier: stripeWebhookVerifier([WEBHOOK_SECRET], clock),
+    storedTypes: STORED_EVENT_TYPES,
+    bodyMaxBytes: 1_048_576,
+    requestTimeoutMs: 10_000,
+    connectionsMax: 100,
+    onStored: () => worker.wake(),
+    onDelivery: () => {},
+    logger,
+  });
+  // Its port is closed by its death as well; what was half answered is cut.
+  void life.died.then(() => server.close(0));
+  const stopping = new AbortController();
+  const running = worker.run(stopping.signal);
+  return {
+    life,
+    async stop() {
+      stopping.abort();
+      await Promise.all([running, server.close(1_000)]);
+      await pool.end();
+    },
+  };
+}
+
+/** Takes records. */
+export async function startIntakeProcess(
+  ground: Ground,
+  name: string,
+): Promise<ServiceProcess & { readonly intake: Intake }> {
+  const { life, pool } = start(ground, name);
+  const onFailure = (err: unknown) => ground.logger.error({ err }, "the intake failed");
+  const intake = postgresIntake(postgresLedger(pool, CATALOG, SHARDS), {
+    maxBatch: 1_000,
+    maxWaiting: 10_000,
+    onFailure,
+  });
+  return { life, intake, stop: () => pool.end() };
+}
+
+function openClient({ stripeUrl }: Ground): ReturnType<typeof openStripe> {
+  return openStripe({ secretKey: STRIPE_KEY, apiBase: stripeUrl, maxSockets: 64, timeoutMs: CALL_LIMIT_MS });
+}
