@@ -11,12 +11,14 @@
 // 3 leaves reports "sending" that the sink has: the next leader sends them again, under the same identifier, and hears "duplicate".
 // 4 leaves nothing.
 // Unknown reports are sent again only while the sink surely knows the identifier (RESEND_HORIZON_MS); after that they are held.
+import type { LateUsagePolicy } from "../domain/late-usage.ts";
 import { HELD_OUTCOME_UNKNOWN, planReports } from "../domain/report.ts";
 import type { Tenure } from "./hold-lease.ts";
 import type { Clock } from "./ports/clock.ts";
 import type { Logger } from "./ports/logger.ts";
 import {
   type Backlog,
+  type Deadline,
   type FlushRequests,
   type FlushScope,
   type MeterSink,
@@ -58,7 +60,7 @@ export interface FlushObserver {
   /** Reports held, by reason: refused by the sink, or of unknown outcome past the horizon. */
   held(reason: string, reports: number): void;
   /** After each pass over closed windows. */
-  backlog(backlog: Backlog): void;
+  backlog(backlog: Backlog, deadlines: readonly Deadline[]): void;
 }
 
 export interface FlushOptions {
@@ -67,6 +69,7 @@ export interface FlushOptions {
   readonly sink: MeterSink;
   /** Part of every identifier. */
   readonly deploymentId: string;
+  readonly lateUsage: LateUsagePolicy;
   readonly settings: FlushSettings;
   readonly clock: Clock;
   readonly logger: Logger;
@@ -101,13 +104,25 @@ export class Flush {
       await this.#planRequested(tenure);
       if (clock.monotonicMs() >= passDueMs) {
         passDueMs = clock.monotonicMs() + settings.intervalMs;
+        await this.#replaceClosed(tenure);
         await this.#pass(tenure, { customerId: undefined, includeOpen: false });
-        observer.backlog(await reports.backlog());
+        observer.backlog(await reports.backlog(), await reports.deadlines());
       }
       const goOn = await this.#round(tenure);
       await requests.complete(tenure.grant);
       if (!goOn) await clock.sleep(settings.pollMs, tenure.stopping);
     }
+  }
+
+  /** What was frozen for a period that is closed by now, and never sent, goes another way. */
+  async #replaceClosed(tenure: Tenure): Promise<void> {
+    const { reports, deploymentId, lateUsage, settings, logger } = this.#options;
+    let replaced = 0;
+    for (let step = settings.planBatch; step === settings.planBatch && tenure.mayBegin(); replaced += step) {
+      step = (await reports.replaceClosed(tenure.grant, settings.planBatch, { deploymentId, lateUsage })).length;
+    }
+    if (replaced > 0)
+      logger.warn({ reports: replaced }, "replaced reports whose billing period closed before they were sent");
   }
 
   /** Covers open requests: one pass for all when any is for all, else one a customer. */
@@ -126,13 +141,14 @@ export class Flush {
 
   /** 1. Freezes the scope, batch by batch; false when the tenure ended before the end. */
   async #pass(tenure: Tenure, scope: FlushScope): Promise<boolean> {
-    const { reports, deploymentId, settings, logger, observer } = this.#options;
+    const { reports, deploymentId, lateUsage, settings, logger, observer } = this.#options;
     let after: PlanCursor | undefined;
     let planned = 0;
     do {
       if (!tenure.mayBegin()) return false;
-      const decide = (windows: Parameters<typeof planReports>[0]) => planReports(windows, deploymentId);
-      const step = await reports.plan(tenure.grant, scope, after, settings.planBatch, decide);
+      const step = await reports.plan(tenure.grant, scope, after, settings.planBatch, (windows, nowMs) =>
+        planReports(windows, { deploymentId, lateUsage, nowMs }),
+      );
       planned += step.planned;
       after = step.next;
     } while (after !== undefined);

@@ -1,21 +1,23 @@
 // Reports: what is sent to Stripe, frozen before the first send. Planning and the fate of a report, as pure functions.
 import { hash } from "node:crypto";
+import { type BillingTime, type LateUsagePolicy, place } from "./late-usage.ts";
 
 /** What waits for Stripe in one window. `total - reported` is not yet frozen into a report. */
-export interface PendingWindow {
+export interface PendingWindow extends BillingTime {
   readonly customerId: string;
   /** The Stripe customer to bill; windows of unmapped customers are never planned. */
   readonly stripeCustomerId: string;
   readonly eventName: string;
   /** What else its events carry: canonical JSON of an object of strings. */
   readonly payload: string;
-  /** A minute, or the part of one on one side of a period boundary. Whole seconds. */
-  readonly windowStartMs: number;
+  /** The window is a minute, or the part of one on one side of a period boundary. Whole seconds. */
   readonly windowEndMs: number;
   readonly total: bigint;
   readonly reported: bigint;
   /** Of the next report of this window, from 0. */
   readonly nextSequence: number;
+  /** When the first draft invoice of the window's period is final; undefined where none is known. */
+  readonly finalizesAtMs: number | undefined;
 }
 
 /**
@@ -47,20 +49,38 @@ export interface Report {
   readonly late: boolean;
 }
 
+/** A report as it is frozen: to be sent, or held from the start. */
+export interface PlannedReport extends Report {
+  /** Why it is held; undefined: it is not. */
+  readonly heldFor: string | undefined;
+  /** When the invoice is final that it is for; undefined where that is not known. */
+  readonly finalizesAtMs: number | undefined;
+}
+
+/** What planning depends on besides the windows. */
+export interface PlanContext {
+  /** Part of every identifier: keeps two deployments on one Stripe account apart. */
+  readonly deploymentId: string;
+  readonly lateUsage: LateUsagePolicy;
+  /** Of the database, which all planners share. */
+  readonly nowMs: number;
+}
+
 /** Stripe takes values of at most 15 significant digits. */
 const VALUE_MAX = 999_999_999_999_999n;
 
 /**
  * Freezes what windows have beyond what was reported: the values of a window's new reports add up to `total - reported`, and their
- * sequences follow on `nextSequence`. `deploymentId` keeps two deployments on one Stripe account apart.
+ * sequences follow on `nextSequence`. Each is stamped inside its own billing period while that can be billed, else as late usage.
  */
-export function planReports(windows: readonly PendingWindow[], deploymentId: string): Report[] {
+export function planReports(windows: readonly PendingWindow[], context: PlanContext): PlannedReport[] {
   return windows.flatMap((window) => {
+    const placement = place(window, context.lateUsage, context.nowMs);
     const { customerId, stripeCustomerId, eventName, payload, windowStartMs } = window;
-    return splitValue(window.total - window.reported).map((value, i): Report => {
+    return splitValue(window.total - window.reported).map((value, i): PlannedReport => {
       const sequence = window.nextSequence + i;
       return {
-        identifier: identifierOf(deploymentId, window, sequence),
+        identifier: identifierOf(context.deploymentId, window, sequence),
         kind: "usage",
         origin: undefined,
         customerId,
@@ -70,8 +90,8 @@ export function planReports(windows: readonly PendingWindow[], deploymentId: str
         windowStartMs,
         sequence,
         value,
-        timestampMs: windowStartMs,
-        late: false,
+        ...placement,
+        finalizesAtMs: placement.late ? undefined : window.finalizesAtMs,
       };
     });
   });
@@ -100,7 +120,8 @@ export function identifierOf(
   return `u-${seconds}-${sequence}-${digest.slice(0, 40)}`;
 }
 
-function splitValue(delta: bigint): bigint[] {
+/** Parts of a quantity that Stripe takes as values; none for 0. */
+export function splitValue(delta: bigint): bigint[] {
   const parts: bigint[] = [];
   let rest = delta;
   while (rest !== 0n) {

@@ -5,6 +5,7 @@ import type { MeterCatalog } from "../domain/meter.ts";
 import { divideTotal, type SplitWindow, splitWindows } from "../domain/recut.ts";
 import { shardOf } from "../domain/shard.ts";
 import { DAY_MS, type Interval, MINUTE_MS, QUARTER_HOUR_MS } from "../domain/window.ts";
+import { toJson } from "./json.ts";
 import type { Queryable } from "./pool.ts";
 import { pendingKey, type RawSums, sumRawRecords } from "./raw-sums.ts";
 import { sqlFile } from "./sql-file.ts";
@@ -165,9 +166,4 @@ function missing(boundariesMs: readonly number[], known: readonly number[]): num
 
 function within(windows: readonly SplitWindow[], { startMs, endMs }: Interval): SplitWindow[] {
   return windows.filter((w) => startMs <= w.startMs && w.startMs < endMs);
-}
-
-/** JSON with bigints as decimal strings, which Postgres reads into int8 exactly. */
-function toJson(rows: readonly object[]): string {
-  return JSON.stringify(rows, (_, value: unknown) => (typeof value === "bigint" ? value.toString() : value));
 }

@@ -1,8 +1,11 @@
 // The outbox. Each write is one transaction behind the lease's fence, and works on a whole batch.
-import type { ClaimStep, PlanCursor, Reports, SettledReport } from "../app/ports/reports.ts";
+import type { ClaimStep, Deadline, PlanCursor, Reports, SettledReport } from "../app/ports/reports.ts";
+import { FINALIZATION_MARGIN_MS } from "../domain/late-usage.ts";
 import { HELD_OUTCOME_UNKNOWN, maySend, type PendingWindow, type Report, type ReportKind } from "../domain/report.ts";
+import { toJson } from "./json.ts";
 import { inFencedTransaction } from "./lease.ts";
 import type { Pool, PoolClient } from "./pool.ts";
+import { findClosed, replaceReports } from "./report-retries.ts";
 import { sqlFile } from "./sql-file.ts";
 
 const PLANNABLE = sqlFile("report-plannable");
@@ -12,6 +15,7 @@ const MARK_SENDING = sqlFile("report-mark-sending");
 const HOLD = sqlFile("report-hold");
 const SETTLE = sqlFile("report-settle");
 const BACKLOG = sqlFile("report-backlog");
+const DEADLINES = sqlFile("report-deadlines");
 
 /**
  * Makes the planner take due reports from the index in their order. Its statistics lag behind a backlog that has just grown, and then it
@@ -37,12 +41,19 @@ export function postgresReports(pool: Pool, leaseName: string): Reports {
               ]
             : [null, null, null, null, null]),
           limit,
+          FINALIZATION_MARGIN_MS,
         ]);
         const windows = found.rows.map(toPendingWindow);
-        const reports = decide(windows);
+        const nowMs = found.rows[0]?.now.getTime() ?? 0;
+        const reports = decide(windows, nowMs);
         if (reports.length > 0) await client.query(INSERT, [grant.epoch, toJson(reports)]);
         return { planned: reports.length, next: windows.length < limit ? undefined : cursorAt(windows) };
       });
+    },
+    replaceClosed(grant, limit, context) {
+      return inFencedTransaction(pool, leaseName, grant, async (client) =>
+        replaceReports(client, grant.epoch, await findClosed(client, limit), context),
+      );
     },
     claim(grant, limit) {
       return inFencedTransaction(pool, leaseName, grant, (client) => claim(client, grant.epoch, limit));
@@ -52,6 +63,7 @@ export function postgresReports(pool: Pool, leaseName: string): Reports {
       const rows = toJson(settled.map(toSettlementRow));
       await inFencedTransaction(pool, leaseName, grant, (client) => client.query(SETTLE, [grant.epoch, rows]));
     },
+    deadlines: () => readDeadlines(pool),
     async backlog() {
       const result = await pool.query<BacklogRow>(BACKLOG);
       const row = result.rows[0];
@@ -64,6 +76,15 @@ export function postgresReports(pool: Pool, leaseName: string): Reports {
       };
     },
   };
+}
+
+/** What is due by when, one of each kind; on the database's clock. */
+export async function readDeadlines(pool: Pool): Promise<readonly Deadline[]> {
+  const result = await pool.query<DeadlineRow>(DEADLINES);
+  return result.rows.map((row) => {
+    const { kind, tightest_in_ms: tightestInMs, waiting, overdue } = row;
+    return { kind, tightestInMs: Number(tightestInMs), waiting: Number(waiting), overdue: Number(overdue) };
+  });
 }
 
 /** The database's clock decides what is past the horizon: it also stamped the first attempts. */
@@ -89,6 +110,10 @@ interface WindowRow {
   total: string;
   reported: string;
   next_sequence: number;
+  period_closed: boolean;
+  period_open: boolean;
+  finalizes_at: Date | null;
+  now: Date;
 }
 
 interface DueRow {
@@ -110,6 +135,13 @@ interface DueRow {
   now: Date;
 }
 
+interface DeadlineRow {
+  kind: Deadline["kind"];
+  tightest_in_ms: string;
+  waiting: string;
+  overdue: string;
+}
+
 type BacklogRow = Record<"open_reports" | "held_reports" | "unmapped_windows" | "lag_ms", string>;
 
 function toPendingWindow(row: WindowRow): PendingWindow {
@@ -123,6 +155,9 @@ function toPendingWindow(row: WindowRow): PendingWindow {
     total: BigInt(row.total),
     reported: BigInt(row.reported),
     nextSequence: row.next_sequence,
+    periodClosed: row.period_closed,
+    periodOpen: row.period_open,
+    finalizesAtMs: row.finalizes_at?.getTime(),
   };
 }
 
@@ -152,9 +187,4 @@ function toReport(row: DueRow): Report {
 
 function toSettlementRow({ report, settlement }: SettledReport): object {
   return { identifier: report.identifier, ...settlement };
-}
-
-/** JSON with bigints as decimal strings, which Postgres reads into int8 exactly. */
-function toJson(rows: readonly object[]): string {
-  return JSON.stringify(rows, (_, value: unknown) => (typeof value === "bigint" ? value.toString() : value));
 }

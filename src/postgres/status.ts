@@ -1,5 +1,8 @@
 // What an operator wants to know first: who leads, how far things have come, what is late, held or lost.
+import type { Deadline } from "../app/ports/reports.ts";
+import type { ReportState } from "../domain/report.ts";
 import type { Pool } from "./pool.ts";
+import { readDeadlines } from "./reports.ts";
 import { sqlFile } from "./sql-file.ts";
 
 const STATUS = sqlFile("status");
@@ -22,7 +25,8 @@ export interface Status {
     /** At most ten, in order. */
     readonly unmappedExamples: readonly string[];
   };
-  readonly reports: Readonly<Record<"planned" | "sending" | "unknown" | "accepted" | "held", number>>;
+  readonly reports: Readonly<Record<ReportState, number>>;
+  readonly deadlines: readonly Deadline[];
   /** By reason, with one of them. */
   readonly held: readonly {
     readonly reason: string;
@@ -34,6 +38,15 @@ export interface Status {
       readonly message: string;
     };
   }[];
+  /** Usage that missed its own billing period; `metering reports list --late` lists it. */
+  readonly late: {
+    readonly reports: number;
+    readonly held: number;
+    /** Whose invoice is final and was not compared yet. */
+    readonly periodsToClose: number;
+    /** That were billed more than was reported. */
+    readonly periodsExceeded: number;
+  };
   readonly gaps: readonly {
     readonly shard: number;
     readonly lostFrom: string | null;
@@ -44,10 +57,10 @@ export interface Status {
   readonly stripeEvents: { readonly waiting: number; readonly dead: number };
 }
 
-/** One statement. Counts of accepted reports and pending windows scan their tables: for people, not for probes. */
+/** Two statements. Counts of accepted reports and pending windows scan their tables: for people, not for probes. */
 export async function readStatus(pool: Pool): Promise<Status> {
-  const result = await pool.query<{ status: Status }>(STATUS);
+  const result = await pool.query<{ status: Omit<Status, "deadlines"> }>(STATUS);
   const status = result.rows[0]?.status;
   if (status === undefined) throw new Error("the status query returned no row");
-  return status;
+  return { ...status, deadlines: await readDeadlines(pool) };
 }

@@ -1,13 +1,10 @@
 #!/usr/bin/env node
 // The command line. Each command is loaded only when it is asked for.
 import { Command, CommanderError } from "commander";
+import { addCommands, type LazyCommand } from "./lazy-commands.ts";
 import { describeFailure } from "./operator-error.ts";
 
-interface CommandModule {
-  buildCommand(): Command;
-}
-
-const COMMANDS: readonly { name: string; summary: string; load: () => Promise<CommandModule> }[] = [
+const COMMANDS: readonly LazyCommand[] = [
   { name: "dev", summary: "run everything here, with what it needs", load: () => import("./commands/dev.ts") },
   { name: "serve", summary: "run the service, or some of its roles", load: () => import("./commands/serve.ts") },
   { name: "migrate", summary: "bring the database to this version", load: () => import("./commands/migrate.ts") },
@@ -18,6 +15,12 @@ const COMMANDS: readonly { name: string; summary: string; load: () => Promise<Co
   },
   { name: "status", summary: "show where the usage and the money are", load: () => import("./commands/status.ts") },
   { name: "flush", summary: "report to Stripe now", load: () => import("./commands/flush.ts") },
+  {
+    name: "reports",
+    summary: "list, show, retry and hold reports to Stripe",
+    load: () => import("./commands/reports.ts"),
+  },
+  { name: "stripe", summary: "look at Stripe, and set it right", load: () => import("./commands/stripe.ts") },
   { name: "replay", summary: "record a trace and compare the sums", load: () => import("./commands/replay.ts") },
   {
     name: "stripe-simulator",
@@ -45,10 +48,7 @@ async function main(args: readonly string[]): Promise<number> {
         ),
     })
     .addHelpText("after", '\nSettings come from the environment: "metering check-config --help" lists them.');
-  for (const { name, summary, load } of COMMANDS) {
-    const command = name === args[0] ? (await load()).buildCommand() : new Command(name);
-    program.addCommand(command.summary(summary).copyInheritedSettings(program));
-  }
+  await addCommands(program, COMMANDS, args);
   try {
     await program.parseAsync(args, { from: "user" });
     return Number(process.exitCode ?? 0);

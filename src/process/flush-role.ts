@@ -1,9 +1,12 @@
 // The role "flush": campaigns for the lease and, while it holds it, reports to Stripe and keeps the partitions.
 import { hostname } from "node:os";
+import { closePeriods } from "../app/close-periods.ts";
 import { FLUSH_SETTINGS, Flush } from "../app/flush.ts";
 import { LEASE_TIMING, type LeaseHolderOptions, runWhileHeld, type Tenure } from "../app/hold-lease.ts";
+import { leadAll, repeatedly } from "../app/lead.ts";
 import type { FlushRequests, Reports } from "../app/ports/reports.ts";
 import { postgresFlushRequests } from "../postgres/flush-requests.ts";
+import { postgresInvoicedPeriods } from "../postgres/invoiced-periods.ts";
 import { postgresLease } from "../postgres/lease.ts";
 import { databaseNowMs, maintainPartitions } from "../postgres/partitions.ts";
 import { postgresReports } from "../postgres/reports.ts";
@@ -42,6 +45,7 @@ export function createFlush(
     requests,
     sink: stripeMeterEvents(openStripeOf(config), SEND_LIMIT_MS),
     deploymentId: deployment.deploymentId,
+    lateUsage: config.lateUsage,
     settings: {
       ...FLUSH_SETTINGS,
       intervalMs: config.flushIntervalMs,
@@ -59,10 +63,23 @@ export function createFlush(
 }
 
 export async function startFlush(foundation: Foundation, closers: Closers): Promise<void> {
+  const { config, pool, deployment, logger, metrics } = foundation;
   const { flush, holder } = createFlush(foundation);
+  const context = { deploymentId: deployment.deploymentId, lateUsage: config.lateUsage };
+  const closing = { periods: postgresInvoicedPeriods(pool, FLUSH_LEASE), context, logger };
+  const works = [
+    (tenure: Tenure) => flush.run(tenure),
+    repeatedly({
+      name: "the closing of invoiced periods",
+      intervalMs: config.flushIntervalMs,
+      clock: SYSTEM_CLOCK,
+      logger,
+      pass: (tenure) => closePeriods(closing, tenure),
+    }),
+  ];
   const lead = async (tenure: Tenure) => {
-    foundation.metrics.leading(true);
-    await flush.run(tenure).finally(() => foundation.metrics.leading(false));
+    metrics.leading(true);
+    await leadAll(tenure, works).finally(() => metrics.leading(false));
   };
   await startLoop(closers, "the flush", (signal) => runWhileHeld(holder, signal, lead));
   await startLoop(closers, "maintenance", (signal) => maintain(foundation, signal));

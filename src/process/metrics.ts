@@ -147,6 +147,20 @@ function flushObserver(registers: Registry[], nowMs: () => number): FlushObserve
     labelNames: ["what"],
     registers,
   });
+  const deadline = new Gauge({
+    name: "metering_deadline_seconds",
+    help:
+      "Time left to the tightest deadline of each kind, as of the leader's last pass; +Inf where nothing waits. invoice: a draft becomes final; " +
+      "resend: a send of unknown fate may be repeated no more; age: Stripe takes nothing older than 35 days.",
+    labelNames: ["kind"],
+    registers,
+  });
+  const overdue = new Gauge({
+    name: "metering_overdue",
+    help: "What has passed its deadline, by kind: it is billed late, or needs a person.",
+    labelNames: ["kind"],
+    registers,
+  });
   const reasons = new Set<string>();
   let oldest: { lagMs: number; atMs: number } | undefined;
   new Gauge({
@@ -165,7 +179,11 @@ function flushObserver(registers: Registry[], nowMs: () => number): FlushObserve
       for (const [outcome, count] of Object.entries(counts)) if (count > 0) sent.inc({ outcome }, count);
     },
     held: (reason, reports) => held.inc({ reason: boundedReason(reasons, reason) }, reports),
-    backlog(backlog) {
+    backlog(backlog, due) {
+      for (const { kind, tightestInMs, waiting, overdue: late } of due) {
+        deadline.set({ kind }, waiting === 0 ? Number.POSITIVE_INFINITY : tightestInMs / 1000);
+        overdue.set({ kind }, late);
+      }
       outbox.set({ what: "open_reports" }, backlog.openReports);
       outbox.set({ what: "held_reports" }, backlog.heldReports);
       outbox.set({ what: "unmapped_windows" }, backlog.unmappedWindows);

@@ -6,15 +6,21 @@ import { productRoutes } from "./billing/products.ts";
 import { subscriptionRoutes } from "./billing/subscriptions.ts";
 import { accountControlRoutes } from "./control/account-controls.ts";
 import { Router } from "./http/router.ts";
+import { meterEventSessionRoutes } from "./usage/meter-event-session.ts";
 import { meterEventRoutes } from "./usage/meter-events.ts";
 import { meterRoutes } from "./usage/meters.ts";
+import { v2MeterEventRoutes } from "./usage/v2-meter-events.ts";
 import { webhookEndpointRoutes } from "./webhooks/endpoints.ts";
+import { eventDestinationRoutes } from "./webhooks/event-destinations.ts";
 import { eventRoutes } from "./webhooks/snapshot-event.ts";
+import { thinEventRoutes } from "./webhooks/thin-event.ts";
 
 /** The route table of the account. */
 export function accountRouter(): Router {
   return new Router([
     ...meterEventRoutes,
+    ...v2MeterEventRoutes,
+    ...meterEventSessionRoutes,
     ...meterRoutes,
     ...customerRoutes,
     ...productRoutes,
@@ -23,6 +29,8 @@ export function accountRouter(): Router {
     ...invoiceRoutes,
     ...webhookEndpointRoutes,
     ...eventRoutes,
+    ...thinEventRoutes,
+    ...eventDestinationRoutes,
     ...accountControlRoutes,
   ]);
 }

@@ -3,21 +3,30 @@
  * talks to it: `new Stripe("sk_test_x", { host, port, protocol: "http" })`. It says SIMULATED wherever it shows numbers.
  *
  * It models, as Stripe is documented or was observed to behave:
- * - v1 forms, keys (401), Request-Id, Stripe-Version; errors in Stripe's shape; idempotency keys (replay, 400 on other parameters, 409
- *   while under way, nothing kept when parameters don't fit), lists with cursors.
- * - Customers, products, per-unit prices, webhook endpoints, events.
- * - Meters; meter events with every check that is known to be synchronous; identifiers unique for a rolling 24 h, after which an
- *   equal event IS counted again; cancelling adjustments; event summaries. Sums are exact inside, JSON numbers outside.
+ * - v1 forms and v2 JSON, keys (401), Request-Id, Stripe-Version; errors in the shape of each; lists with cursors, or by URL.
+ * - Idempotency keys. v1: the first answer stands, whatever it was, but for parameters that don't fit. v2: what was done is answered
+ *   again for 30 days, what failed is carried out again. Both: 400 on other parameters, 409 while under way.
+ * - Customers, products, per-unit prices, webhook endpoints and event destinations, events, thin events.
+ * - Meters; meter events on v1 and v2 with every check that is known to be synchronous; identifiers unique over all ways in, for a
+ *   rolling 24 h, after which an equal event IS counted again; cancelling adjustments; event summaries, which may lag, each event by
+ *   its own draw. Sums are exact inside, JSON numbers outside.
+ * - The meter event stream: sessions of 15 minutes, a token that opens nothing else, up to 100 events a request, of which only the
+ *   shape is checked. Ten-second windows later duplicates vanish without a word, good events count as received when they were, bad
+ *   ones are thrown away, their identifiers gone; two seconds after that a thin event for each meter, and one for names without,
+ *   tells exact counts and a sample.
  * - Subscriptions with periods on their items, renewals, drafts that follow the meter until they finalize (1 h after their webhooks
- *   are answered, 72 h if they aren't), payments that succeed or fail as told, cancellation.
- * - Signed snapshot webhooks, retried for three days.
- * - Faults (control/faults.ts), a clock that can be moved, and a control interface under `/_simulator/`.
+ *   are answered, 72 h if they aren't), payments that succeed or fail as told, cancellation. What is not counted at finalization,
+ *   for one since it still waits to be validated, is on no invoice; what is cancelled after it stays on.
+ * - Signed webhooks, with snapshots or thin, retried for three days.
+ * - Rate limits, live's or a sandbox's, if set. Faults (control/faults.ts), a clock that can be moved, and a control interface under
+ *   `/_simulator/`.
  *
- * It does not model: v2 endpoints, thin events and asynchronous rejections; tiers, taxes, discounts, credits, prorations, price changes,
- * manual invoices and invoice items, payment retries; search, `expand` (accepted, ignored), rate limits of its own; live mode.
+ * It does not model: thin twins of snapshot events; tiers, taxes, discounts, credits, prorations, price changes, manual invoices and
+ * invoice items, payment retries; search, `expand` (accepted, ignored); dimensions of meters; live mode.
  * A metered-only subscription has no first invoice, unless it is backdated.
  *
- * Where Stripe's behaviour is not known, the reading is the one that is harder on a client.
+ * Where Stripe's behaviour is not known, the reading is the one that is harder on a client: v2 takes an event of an unknown customer
+ * and reports it later; an event of the stream must not be too old when it is validated, nor ahead when it was received.
  *
  * With a data file, every command that was carried out is in it before it is answered, and is carried out again at the next start: the
  * account, its ids and its saved answers survive a SIGKILL. Faults and webhook attempts under way do not.
@@ -117,10 +126,10 @@ async function serve(
   } catch (error) {
     const canAnswer = !response.headersSent && !response.destroyed;
     if (canAnswer && error instanceof StripeError) {
-      send(response, { status: error.status, headers: error.headers, body: error.body });
+      send(response, error.answerTo(path));
     } else if (canAnswer && request.complete) {
       onError(error);
-      send(response, simulatedFailure(500));
+      send(response, simulatedFailure(500, path));
     } else {
       // The caller hung up in the middle of its request, or has half an answer: there is nobody to tell.
       reset(response);

@@ -72,9 +72,10 @@ export class StripeSimulator {
     const { account } = this.#parts.engine;
     const differs = Object.entries(settings).some(([key, value]) => Reflect.get(account.settings, key) !== value);
     if (differs) await this.setSettings(settings);
-    const wanted = endpoints.map(({ url, secret, enabledEvents }) => ({
+    const wanted = endpoints.map(({ url, secret, payload, enabledEvents }) => ({
       url,
       secret,
+      payload: payload ?? "snapshot",
       enabledEvents: enabledEvents ?? ["*"],
     }));
     if (JSON.stringify(wanted) !== JSON.stringify(configuredEndpoints(account))) {
@@ -88,8 +89,9 @@ export class StripeSimulator {
     if (this.#closing !== undefined) return;
     const { engine } = this.#parts;
     engine.catchUp();
-    if (this.#eventsSeen !== engine.account.events.size) {
-      this.#eventsSeen = engine.account.events.size;
+    const eventsMade = engine.account.events.size + engine.account.thinEvents.size;
+    if (this.#eventsSeen !== eventsMade) {
+      this.#eventsSeen = eventsMade;
       this.#worker.pump();
     }
     if (this.#timer === undefined) this.#arm();
@@ -234,7 +236,8 @@ export class StripeSimulator {
 
   /** Sends an event again, to every endpoint; resolves with their statuses, null for no answer. */
   resendEvent(event: string): Promise<(number | null)[]> {
-    return this.#worker.resend(this.#parts.engine.account.events.get(event));
+    const { events, thinEvents } = this.#parts.engine.account;
+    return this.#worker.resend(thinEvents.find(event) ?? events.get(event));
   }
 
   /** Resolves once every webhook that is due was tried. */

@@ -1,5 +1,12 @@
 // The outbox: pending windows, frozen reports, who may send them, and where to.
-import type { PendingWindow, Report, Settlement, SinkOutcome } from "../../domain/report.ts";
+import type {
+  PendingWindow,
+  PlanContext,
+  PlannedReport,
+  Report,
+  Settlement,
+  SinkOutcome,
+} from "../../domain/report.ts";
 
 /** Proof of leadership. Every write that carries it is refused once another epoch was given out. */
 export interface LeaseGrant {
@@ -81,20 +88,41 @@ export interface Backlog {
   readonly lagMs: number;
 }
 
+/**
+ * What is due, of one kind. invoice: reports whose draft invoice becomes final; resend: sends of unknown fate, which may be repeated for
+ * RESEND_HORIZON_MS; age: all that Stripe takes for 35 days only, held reports and windows not yet frozen included.
+ */
+export interface Deadline {
+  readonly kind: "invoice" | "resend" | "age";
+  /** To the tightest; below 0 when it has passed, 0 where nothing waits. */
+  readonly tightestInMs: number;
+  readonly waiting: number;
+  readonly overdue: number;
+}
+
 /** Every write carries the leader's grant and rejects with StaleLeaseError, nothing written, once another epoch was given out. */
 export interface Reports {
   /**
    * Freezes up to `limit` windows of the scope, oldest first from `after` on, in one transaction. A pass from undefined to the end sees
    * each window once, so it ends even while usage comes in; all that was in the ledger when it began is frozen when it ends.
-   * `decide` gives the reports of these windows; what they add up to is what counts as reported.
+   * `decide` gives the reports of these windows at the database's time; what they add up to is what counts as reported.
    */
   plan(
     grant: LeaseGrant,
     scope: FlushScope,
     after: PlanCursor | undefined,
     limit: number,
-    decide: (windows: readonly PendingWindow[]) => readonly Report[],
+    decide: (windows: readonly PendingWindow[], nowMs: number) => readonly PlannedReport[],
   ): Promise<PlanStep>;
+  /**
+   * Replaces up to `limit` reports that were never sent and whose period is closed by now with late ones, or held ones, as the policy
+   * says; in one transaction. Returns the replacements.
+   */
+  replaceClosed(
+    grant: LeaseGrant,
+    limit: number,
+    context: Omit<PlanContext, "nowMs">,
+  ): Promise<readonly PlannedReport[]>;
   /**
    * Marks up to `limit` due reports as being sent. Due: planned or unknown past their retry time, or left "sending" by an earlier leader.
    * Those past the resend horizon, on the database's clock, are held instead, with HELD_OUTCOME_UNKNOWN.
@@ -103,6 +131,8 @@ export interface Reports {
   /** Records how sends ended, all in one transaction. Only what this grant claimed is touched, and once. */
   settle(grant: LeaseGrant, settled: readonly SettledReport[]): Promise<void>;
   backlog(): Promise<Backlog>;
+  /** One of each kind. Reads what is open, held or unplanned. */
+  deadlines(): Promise<readonly Deadline[]>;
 }
 
 export interface SettledReport {

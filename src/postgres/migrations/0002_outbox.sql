@@ -89,12 +89,28 @@ CREATE TABLE invoiced_period (
   stripe_customer_id text NOT NULL,
   -- Quantity of the line, once the invoice is final.
   billed bigint,
-  -- When the billed quantity was compared with the ledger, and what was missing carried on.
+  -- When the billed quantity was last compared with what was reported, and what was missing carried on. Null again once more is accepted.
   closed_at timestamptz,
+  -- Billed beyond what was reported, when last compared: somebody else's events, or a drift that waits for a decision.
+  excess bigint NOT NULL DEFAULT 0,
   PRIMARY KEY (invoice_id, event_name, period_start)
 );
 CREATE INDEX invoiced_period_customer ON invoiced_period (stripe_customer_id, event_name, period_end);
 CREATE INDEX invoiced_period_unclosed ON invoiced_period (invoice_id) WHERE billed IS NOT NULL AND closed_at IS NULL;
+
+-- Whoever makes a report count, or not count, in a period whose invoice is final: it is to be compared again. The update waits for a
+-- comparison that is under way, which holds the row.
+CREATE FUNCTION report_reopens_period() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+  UPDATE invoiced_period SET closed_at = NULL
+  WHERE stripe_customer_id = NEW.stripe_customer_id AND event_name = NEW.event_name AND period_end > NEW.event_timestamp
+    AND period_start <= NEW.event_timestamp AND billed IS NOT NULL;
+  RETURN NULL;
+END $$;
+CREATE TRIGGER report_counts AFTER INSERT ON report
+  FOR EACH ROW WHEN (NEW.state = 'accepted') EXECUTE FUNCTION report_reopens_period();
+CREATE TRIGGER report_counts_anew AFTER UPDATE OF state ON report
+  FOR EACH ROW WHEN (NEW.state <> OLD.state AND 'accepted' IN (OLD.state, NEW.state)) EXECUTE FUNCTION report_reopens_period();
 
 -- Differences between what Stripe counted and what is believed, over a span of event time (an hour or a minute).
 CREATE TABLE drift (

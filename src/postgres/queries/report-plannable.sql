@@ -3,9 +3,12 @@
 -- shard that stands still, or was never drained, holds back its own customers. With Postgres intake: now.
 -- The shard is shardOf of src/domain/shard.ts, once more in SQL.
 -- Locks in the order of the primary key, as appliers do, and waits for them: a busy window is late by one commit, never left out.
+-- period_closed: every invoice of the window's period is final, or will be within $9; period_open: some subscription of the customer
+-- lives, or none is known; finalizes_at: when the first of its drafts is final.
 -- $1 text or null: customer; $2 boolean: open windows too, unless they lie in the future; after which window to go on, or all null:
--- $3 timestamptz: its end, $4 text: customer, $5 timestamptz: start, $6 text: event name, $7 text: payload; $8 integer: most rows.
--- Index pending_window_unplanned.
+-- $3 timestamptz: its end, $4 text: customer, $5 timestamptz: start, $6 text: event name, $7 text: payload; $8 integer: most rows;
+-- $9 double precision: margin in ms.
+-- Indexes pending_window_unplanned, invoiced_period_customer, subscription_customer.
 WITH closed AS MATERIALIZED (
   SELECT shard, CASE WHEN intake = 'redis' THEN least(now(), coalesce(watermark, '-infinity')) ELSE now() END AS until
   FROM shard, deployment
@@ -30,4 +33,17 @@ WITH closed AS MATERIALIZED (
   ORDER BY p.customer_id COLLATE "C", p.window_start, p.event_name COLLATE "C", p.payload COLLATE "C"
   FOR NO KEY UPDATE OF p
 )
-SELECT * FROM locked ORDER BY window_end, customer_id, window_start, event_name, payload;
+SELECT l.*, coalesce(period.closed, false) AS period_closed, period.finalizes_at,
+  NOT EXISTS (SELECT FROM subscription s WHERE s.stripe_customer_id = l.stripe_customer_id)
+    OR EXISTS (SELECT FROM subscription s WHERE s.stripe_customer_id = l.stripe_customer_id
+      AND s.status NOT IN ('canceled', 'incomplete_expired')) AS period_open,
+  now() AS now
+FROM locked l
+CROSS JOIN LATERAL (
+  SELECT bool_and(ip.billed IS NOT NULL OR i.finalizes_at <= now() + $9::double precision * interval '1 ms') AS closed,
+    min(i.finalizes_at) FILTER (WHERE ip.billed IS NULL) AS finalizes_at
+  FROM invoiced_period ip JOIN invoice i USING (invoice_id)
+  WHERE ip.stripe_customer_id = l.stripe_customer_id AND ip.event_name = l.event_name
+    AND ip.period_end > l.window_start AND ip.period_start <= l.window_start
+) AS period
+ORDER BY l.window_end, l.customer_id, l.window_start, l.event_name, l.payload;

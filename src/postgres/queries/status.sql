@@ -23,7 +23,7 @@ SELECT json_build_object(
       WHERE p.total <> p.reported AND a.customer_id IS NULL AND p.customer_id NOT LIKE 'cus\_%' ORDER BY 1 LIMIT 10)),
   'reports', (
     SELECT json_object_agg(state, coalesce(reports, 0) ORDER BY i)
-    FROM unnest(ARRAY['planned', 'sending', 'unknown', 'accepted', 'held']) WITH ORDINALITY AS s(state, i)
+    FROM unnest(ARRAY['planned', 'sending', 'unknown', 'sent', 'accepted', 'held', 'superseded']) WITH ORDINALITY AS s(state, i)
     LEFT JOIN (SELECT state, count(*) AS reports FROM report GROUP BY state) AS r USING (state)),
   'held', (
     SELECT coalesce(json_agg(h ORDER BY h.reports DESC), '[]')
@@ -32,6 +32,11 @@ SELECT json_build_object(
         'eventName', r.event_name, 'message', r.message) AS example
       FROM (SELECT reason, count(*) AS reports, min(identifier) AS first FROM report WHERE state = 'held' GROUP BY reason) AS g
       JOIN report r ON r.identifier = g.first) AS h),
+  'late', (
+    SELECT json_build_object('reports', count(*), 'held', count(*) FILTER (WHERE state = 'held'),
+      'periodsToClose', (SELECT count(*) FROM invoiced_period WHERE billed IS NOT NULL AND closed_at IS NULL),
+      'periodsExceeded', (SELECT count(*) FROM invoiced_period WHERE excess > 0))
+    FROM report WHERE (late OR kind = 'carry' OR reason IN ('late', 'no_open_period')) AND state <> 'superseded'),
   'gaps', (
     SELECT coalesce(json_agg(json_build_object('shard', shard, 'lostFrom', lost_from, 'lostTo', lost_to, 'detectedAt', detected_at)
       ORDER BY gap_id DESC), '[]')

@@ -61,12 +61,42 @@ function describe(status: Status): string {
       "  HELD",
       `${count} ${reason}, for example ${example.customerId} ${example.eventName}: ${example.message} (${example.identifier})`,
     ]),
+    ...status.deadlines
+      .filter(({ waiting }) => waiting > 0)
+      .map((deadline) => [deadline.overdue > 0 ? "  OVERDUE" : "due", describeDeadline(deadline)]),
+    ["late", lateLine(status.late)],
     ["refused", refused.length === 0 ? "none" : refused.join(", ")],
     ["webhooks", `${stripeEvents.waiting} waiting, ${stripeEvents.dead} dead`],
     ["gaps", status.gaps.length === 0 ? "none" : String(status.gaps.length)],
     ...status.gaps.map((gap) => ["  GAP", `shard ${gap.shard}: ${gap.lostFrom ?? "the beginning"} to ${gap.lostTo}`]),
   ];
   return lines.map(([name = "", text = ""]) => `${name.padEnd(10)}${text}\n`).join("");
+}
+
+const DEADLINES = {
+  invoice: "before invoices are final",
+  resend: "while sends of unknown fate may be repeated (23 h)",
+  age: "while Stripe takes it (35 days)",
+} as const;
+
+function describeDeadline({ kind, tightestInMs, waiting, overdue }: Status["deadlines"][number]): string {
+  const late = overdue === 0 ? "" : `, ${overdue} overdue`;
+  return `${waiting} ${DEADLINES[kind]}: the tightest ${describeDuration(tightestInMs)}${late}`;
+}
+
+function describeDuration(ms: number): string {
+  const minutes = Math.floor(Math.abs(ms) / 60_000);
+  const hours = Math.floor(minutes / 60);
+  const text =
+    hours >= 48 ? `${Math.floor(hours / 24)} days` : hours > 0 ? `${hours} h ${minutes % 60} min` : `${minutes} min`;
+  return ms < 0 ? `${text} ago` : `in ${text}`;
+}
+
+function lateLine({ reports, held, periodsToClose, periodsExceeded }: Status["late"]): string {
+  const parts = [`${reports} reports${held === 0 ? "" : `, ${held} of them HELD`}`];
+  if (periodsToClose > 0) parts.push(`${periodsToClose} invoices to compare`);
+  if (periodsExceeded > 0) parts.push(`${periodsExceeded} invoices BILL MORE than was reported`);
+  return parts.join(", ");
 }
 
 function unmappedLine({ unmappedCustomers, unmappedExamples }: Status["pending"]): string {

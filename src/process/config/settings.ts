@@ -160,6 +160,14 @@ export const SETTINGS = {
     max: "10m",
     whenToChange: "up for fewer Stripe requests, down for fresher totals at Stripe",
   }),
+  lateUsage: choice({
+    env: "METERING_LATE_USAGE",
+    meaning:
+      "What becomes of usage whose invoice is final, or that is too old for Stripe: billed in the period that is open then, or held. Listed either way.",
+    fallback: "current_period",
+    words: ["current_period", "hold"],
+    whenToChange: "`hold` where a person decides about every late quantity",
+  }),
   duplicateWindowMs: duration({
     env: "METERING_DUPLICATE_WINDOW",
     meaning:

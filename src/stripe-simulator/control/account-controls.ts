@@ -16,7 +16,12 @@ export const DELIVERIES_PATH = "/_simulator/internal/deliveries";
 const clock = z.strictObject({ offsetMs: z.number(), frozenAtMs: z.number().nullable() });
 const endpoints = z.strictObject({
   endpoints: z.array(
-    z.strictObject({ url: z.string(), secret: z.string(), enabledEvents: z.array(z.string()).optional() }),
+    z.strictObject({
+      url: z.string(),
+      secret: z.string(),
+      payload: z.enum(["snapshot", "thin"]).optional(),
+      enabledEvents: z.array(z.string()).optional(),
+    }),
   ),
 });
 const delivery = z.strictObject({ event: z.string(), endpoint: z.string(), delivered: z.boolean() });
@@ -39,8 +44,8 @@ export const accountControlRoutes: readonly Route[] = [
     const pending = account.deliveries.get(key);
     if (pending === undefined) return {};
     account.deliveries.delete(key);
-    if (!params.delivered) return {};
     const { event } = pending;
+    if (!params.delivered || event.object === "v2.core.event") return {};
     event.pending_webhooks -= 1;
     if (event.type === "invoice.created" && event.pending_webhooks === 0 && "id" in event.data.object) {
       noteCreationDelivered(account, String(event.data.object.id));

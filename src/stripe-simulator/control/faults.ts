@@ -1,6 +1,7 @@
 // Faults: what goes wrong between a client and Stripe, on demand. Not part of the account, and not kept over a restart.
 import { z } from "zod";
 import type { RandomSource } from "../state/random.ts";
+import { ERROR_CODES } from "../usage/error-codes.ts";
 
 /** One kind of trouble on one route, for the next n requests or for a share of all. */
 export const faultSchema = z
@@ -28,6 +29,12 @@ export const faultSchema = z
       "slow_answer",
       /** It is done only `delayMs` later. */
       "slow_processing",
+      /** 401: the token of a meter event session expires before its time. */
+      "session_expired",
+      /** Meter events are taken, with 200, and never counted nor reported; `burnt`: a resend under their identifier neither. */
+      "dropped",
+      /** Meter events are taken, with 200, and refused later with `code`, although they are good. */
+      "rejected",
     ]),
     /** For so many matching requests. Without it and `rate`, for all until cleared. */
     next: z.number().int().min(1).optional(),
@@ -40,6 +47,10 @@ export const faultSchema = z
       .enum(["global-concurrency", "global-rate", "endpoint-concurrency", "endpoint-rate", "resource-specific"])
       .optional(),
     shouldRetry: z.boolean().optional(),
+    burnt: z.boolean().optional(),
+    code: z.enum(ERROR_CODES).optional(),
+    /** Only the first so many events of a stream's request are dropped or rejected. Default: all. */
+    events: z.number().int().min(1).max(100).optional(),
     delayMs: z.number().int().min(0).max(600_000).optional(),
   })
   .refine((fault) => fault.next === undefined || fault.rate === undefined, "either next or rate, not both");

@@ -5,7 +5,7 @@ import { renderSubscription } from "../billing/subscription.ts";
 import type { Account } from "../state/account.ts";
 import type { Settings } from "../state/settings.ts";
 import { formatQuantity } from "../usage/quantity.ts";
-import type { AcceptedEvent } from "../usage/usage-book.ts";
+import type { AcceptedEvent, Inlet } from "../usage/usage-book.ts";
 import type { DeliveryAttempt } from "../webhooks/delivery.ts";
 import type { Fault } from "./faults.ts";
 
@@ -24,6 +24,7 @@ export interface InspectedMeterEvent {
   readonly customer: string;
   readonly value: string;
   readonly timestamp: number;
+  readonly inlet: Inlet;
   readonly received_ms: number;
   readonly fate: AcceptedEvent["fate"];
   readonly times_accepted: number;
@@ -38,6 +39,10 @@ export interface AccountState {
   readonly meters: readonly object[];
   readonly subscriptions: readonly object[];
   readonly invoices: readonly object[];
+  /** What became of the events that were taken unchecked, and how many wait. */
+  readonly asynchronous: Readonly<
+    Record<"taken" | "counted" | "duplicate" | "rejected" | "dropped" | "waiting", number>
+  >;
   readonly settings: Settings;
 }
 
@@ -53,8 +58,20 @@ export interface SimulatorState extends AccountState {
 }
 
 export function inspectAccount(account: Account): AccountState {
-  const counts: Record<string, number> = { meter_events: account.usage.events.length };
-  for (const name of ["customers", "meters", "products", "prices", "subscriptions", "invoices", "events"] as const) {
+  const counts: Record<string, number> = {
+    meter_events: account.usage.events.length,
+    thin_events: account.thinEvents.size,
+  };
+  for (const name of [
+    "customers",
+    "meters",
+    "products",
+    "prices",
+    "subscriptions",
+    "invoices",
+    "events",
+    "thinEvents",
+  ] as const) {
     counts[name] = account[name].size;
   }
   return {
@@ -64,6 +81,10 @@ export function inspectAccount(account: Account): AccountState {
     meters: [...account.meters.values()],
     subscriptions: [...account.subscriptions.values()].map(renderSubscription),
     invoices: [...account.invoices.values()].map((invoice) => renderInvoice(account, invoice)),
+    asynchronous: {
+      ...account.unvalidated.counts,
+      waiting: [...account.unvalidated.windows.values()].reduce((sum, window) => sum + window.length, 0),
+    },
     settings: account.settings,
   };
 }
@@ -94,12 +115,13 @@ export function inspectMeterEvents(account: Account, filter: MeterEventFilter = 
         (filter.customer === undefined || customerId === filter.customer) &&
         (filter.event_name === undefined || object.event_name === filter.event_name),
     )
-    .map(({ object, customerId, value, receivedMs, fate }) => ({
+    .map(({ object, customerId, value, inlet, receivedMs, fate }) => ({
       identifier: object.identifier,
       event_name: object.event_name,
       customer: customerId,
       value: formatQuantity(value),
       timestamp: object.timestamp,
+      inlet,
       received_ms: receivedMs,
       fate,
       times_accepted: usage.withIdentifier(object.identifier).length,

@@ -5,11 +5,16 @@ import type { Fault, Faults } from "../control/faults.ts";
 import { type Command, type Engine, type Outcome, simulatedFailure } from "../state/engine.ts";
 import { type Answer, keyInUse } from "../state/idempotency.ts";
 import { opaqueToken, type RandomSource } from "../state/random.ts";
+import type { MeterEventFate } from "../usage/async-validation.ts";
+import { METER_EVENT_PATHS, STREAM_PATH } from "../usage/meter-event-paths.ts";
+import { checkSession, sessionExpired } from "../usage/meter-event-session.ts";
 import { API_VERSION } from "../webhooks/snapshot-event.ts";
 import { readBody, reset, send, sendText, sendTruncated } from "./exchange.ts";
 import { decodeForm } from "./form.ts";
+import { RateLimiter } from "./rate-limiter.ts";
 import type { Router } from "./router.ts";
-import { StripeError, unauthorized, unknownRoute } from "./stripe-error.ts";
+import { rateLimited, StripeError, unauthorized, unknownRoute } from "./stripe-error.ts";
+import { decodeJson, isV2 } from "./v2.ts";
 
 /** Stripe refuses meter events of one customer and meter at the same time; `holdMs` makes each take that long. */
 export interface MeterConcurrency {
@@ -26,14 +31,13 @@ export interface GatewayContext {
   readonly apiKeys: readonly string[] | undefined;
 }
 
-const METER_EVENTS = "/v1/billing/meter_events";
-
 /** Serves Stripe's API. */
 export class Gateway {
   /** Answers given so far: by route (`POST /v1/customers`) and status, `reset` for none. */
   readonly answered: Record<string, Record<string, number>> = {};
   meterConcurrency: MeterConcurrency = { enabled: false, holdMs: 0 };
   readonly #context: GatewayContext;
+  readonly #limiter = new RateLimiter();
   /** Idempotency keys, and customers with meters, that a request is under way for. */
   readonly #underWay = new Set<string>();
 
@@ -50,13 +54,15 @@ export class Gateway {
     const route = `${method} ${pattern}`;
     try {
       const body = await readBody(request);
-      this.#authenticate(request.headers.authorization);
+      this.#authenticate(path, request.headers.authorization);
+      const { engine } = this.#context;
+      this.#limiter.check(engine.account.settings.rateLimits, path, body, engine.nowMs());
       const fault = this.#context.faults.draw(method, pattern);
       const { status } = await this.#serve({ request, response, method, path, query, body, requestId, fault });
       this.#count(route, status);
     } catch (error) {
       if (!(error instanceof StripeError)) throw error;
-      send(response, { status: error.status, headers: error.headers, body: error.body });
+      send(response, error.answerTo(path));
       this.#count(route, String(error.status));
     }
   }
@@ -64,10 +70,7 @@ export class Gateway {
   async #serve(exchange: Exchange): Promise<{ readonly status: string }> {
     const { response, fault } = exchange;
     const refusal = refusalOf(fault);
-    if (refusal !== undefined) {
-      send(response, refusal);
-      return { status: String(refusal.status) };
-    }
+    if (refusal !== undefined) throw refusal;
     if (fault?.kind === "reset_before") {
       reset(response);
       return { status: "reset" };
@@ -93,7 +96,7 @@ export class Gateway {
     const replay = engine.replayFor(command);
     if (replay !== undefined) return replay;
     if (fault?.kind === "server_error" && fault.processed !== true && fault.saved !== true) {
-      return { ...simulatedFailure(fault.status ?? 500), isReplay: false };
+      return { ...simulatedFailure(fault.status ?? 500, path), isReplay: false };
     }
     return engine.perform(command);
   }
@@ -115,10 +118,15 @@ export class Gateway {
     return { status: String(outcome.status) };
   }
 
-  #authenticate(header: string | undefined): void {
+  /** The stream wants a session's token and nothing else, all other routes a secret key. */
+  #authenticate(path: string, header: string | undefined): void {
     const key = /^Bearer (\S+)$/.exec(header ?? "")?.[1];
     if (key === undefined) throw unauthorized(undefined);
-    const { apiKeys } = this.#context;
+    const { apiKeys, engine } = this.#context;
+    if (path === STREAM_PATH) {
+      checkSession(engine.account, key, engine.nowMs());
+      return;
+    }
     const isKnown = apiKeys === undefined ? /^[sr]k_test_\w+$/.test(key) : apiKeys.includes(key);
     if (!isKnown) throw unauthorized(key);
   }
@@ -131,8 +139,8 @@ export class Gateway {
       if (this.#underWay.has(`key ${key}`)) throw keyInUse(key);
       locks.push(`key ${key}`);
     }
-    if (this.meterConcurrency.enabled && method === "POST" && path === METER_EVENTS) {
-      const lock = `meter ${this.#meterAndCustomer(body)}`;
+    if (this.meterConcurrency.enabled && method === "POST" && METER_EVENT_PATHS.includes(path)) {
+      const lock = `meter ${this.#meterAndCustomer(isV2(path) ? decodeJson(body) : decodeForm(body))}`;
       if (this.#underWay.has(lock)) {
         throw new StripeError(409, "Cannot create multiple usage events for the same customer, meter concurrently", {
           code: "too_many_concurrent_requests",
@@ -144,12 +152,11 @@ export class Gateway {
     return locks;
   }
 
-  #meterAndCustomer(body: string): string {
-    const { event_name: eventName, payload } = decodeForm(body);
+  #meterAndCustomer(sent: unknown): string {
+    const eventName = memberOf(sent, "event_name");
     const meter = this.#context.engine.account.meterByEventName(String(eventName));
     const customerKey = meter?.customer_mapping.event_payload_key ?? "stripe_customer_id";
-    const customer = typeof payload === "object" && !Array.isArray(payload) ? payload[customerKey] : undefined;
-    return JSON.stringify([eventName, customer]);
+    return JSON.stringify([eventName, memberOf(memberOf(sent, "payload"), customerKey)]);
   }
 
   #count(route: string, status: string): void {
@@ -157,6 +164,10 @@ export class Gateway {
     this.answered[route] = counts;
     counts[status] = (counts[status] ?? 0) + 1;
   }
+}
+
+function memberOf(value: unknown, name: string): unknown {
+  return typeof value === "object" && value !== null ? Reflect.get(value, name) : undefined;
 }
 
 interface Exchange {
@@ -172,7 +183,7 @@ interface Exchange {
 
 function commandOf({ request, method, path, query, body, requestId, fault }: Exchange): Command {
   const key = request.headers["idempotency-key"];
-  const isJson = request.headers["content-type"]?.startsWith("application/json") === true;
+  const isJson = isV2(path) || request.headers["content-type"]?.startsWith("application/json") === true;
   return {
     method: method === "DELETE" ? "DELETE" : "POST",
     path,
@@ -184,41 +195,32 @@ function commandOf({ request, method, path, query, body, requestId, fault }: Exc
       fault?.kind === "server_error"
         ? { status: fault.status ?? 500, processed: fault.processed ?? false, saved: fault.saved ?? false }
         : undefined,
+    fate: fateOf(fault),
   };
 }
 
+function fateOf(fault: Fault | undefined): MeterEventFate | undefined {
+  if (fault?.kind === "dropped") return { kind: "dropped", events: fault.events, burnt: fault.burnt ?? false };
+  if (fault?.kind !== "rejected") return undefined;
+  return { kind: "rejected", events: fault.events, code: fault.code ?? "meter_event_customer_not_found" };
+}
+
 /** The answer of a fault that refuses without processing. */
-function refusalOf(fault: Fault | undefined): Answer | undefined {
-  if (fault?.kind === "rate_limited") {
-    const headers: Record<string, string> = {};
-    if (fault.reason !== undefined) headers["stripe-rate-limited-reason"] = fault.reason;
-    if (fault.shouldRetry !== undefined) headers["stripe-should-retry"] = String(fault.shouldRetry);
-    return answerOf(
-      new StripeError(
-        429,
-        "Request rate limit exceeded. Learn more about rate limits here https://stripe.com/docs/rate-limits.",
-        { code: "rate_limit", headers },
-      ),
-    );
-  }
+function refusalOf(fault: Fault | undefined): StripeError | undefined {
+  if (fault?.kind === "rate_limited") return rateLimited(fault.reason, fault.shouldRetry);
   if (fault?.kind === "lock_timeout") {
-    return answerOf(
-      new StripeError(
-        429,
-        "This object cannot be accessed right now because another API request or Stripe process is currently accessing it. " +
-          "If you see this error intermittently, retry the request.",
-        { code: "lock_timeout", headers: { "stripe-should-retry": "true" } },
-      ),
+    return new StripeError(
+      429,
+      "This object cannot be accessed right now because another API request or Stripe process is currently accessing it. " +
+        "If you see this error intermittently, retry the request.",
+      { code: "lock_timeout", headers: { "stripe-should-retry": "true" } },
     );
   }
   if (fault?.kind === "conflict") {
-    return answerOf(new StripeError(409, "The request conflicts with another one under way.", { type: "api_error" }));
+    return new StripeError(409, "The request conflicts with another one under way.", { type: "api_error" });
   }
+  if (fault?.kind === "session_expired") return sessionExpired();
   return undefined;
-}
-
-function answerOf(error: StripeError): Answer {
-  return { status: error.status, headers: error.headers, body: error.body };
 }
 
 function badGateway(response: ServerResponse): { readonly status: string } {
@@ -233,5 +235,5 @@ function badGateway(response: ServerResponse): { readonly status: string } {
 
 /** 404 in Stripe's shape, for callers outside the gateway. */
 export function notFound(method: string, path: string): Answer {
-  return answerOf(unknownRoute(method, path));
+  return unknownRoute(method, path).answerTo(path);
 }

@@ -3,6 +3,8 @@
 import { decodeForm } from "../http/form.ts";
 import type { Router, Run } from "../http/router.ts";
 import { StripeError, unknownRoute } from "../http/stripe-error.ts";
+import { decodeJson, isV2 } from "../http/v2.ts";
+import type { MeterEventFate } from "../usage/async-validation.ts";
 import { Account } from "./account.ts";
 import type { SimulatorClock } from "./clock.ts";
 import { type Answer, IdempotencyLayer, requestFingerprint } from "./idempotency.ts";
@@ -18,6 +20,8 @@ export interface Command {
   readonly idempotencyKey?: string | undefined;
   /** A fault: answer this status instead, whether or not the command is `processed`; under the key, if `saved`. */
   readonly failure?: { readonly status: number; readonly processed: boolean; readonly saved: boolean } | undefined;
+  /** A fault: what becomes of the meter events it sends, although they are good. */
+  readonly fate?: MeterEventFate | undefined;
 }
 
 interface Entry {
@@ -32,7 +36,8 @@ export interface Outcome extends Answer {
 
 export class Engine {
   readonly account: Account;
-  readonly #idempotency = new IdempotencyLayer();
+  readonly #v1Keys = new IdempotencyLayer();
+  readonly #v2Keys = new IdempotencyLayer();
   readonly #router: Router;
   readonly #clock: SimulatorClock;
   #journal: Journal | undefined;
@@ -74,18 +79,14 @@ export class Engine {
   /** Answers a request that changes nothing. */
   read(method: string, path: string, query: string): Outcome {
     this.catchUp();
-    return { ...answerOf(() => this.#prepare(method, path, decodeForm(query))(this.account)), isReplay: false };
+    return { ...answerOf(path, () => this.#prepare(method, path, decodeForm(query))(this.account)), isReplay: false };
   }
 
   /** The answer kept under the command's key, if there is one. Throws 400 when the key stands for another request. */
   replayFor(command: Command): Outcome | undefined {
     if (command.idempotencyKey === undefined) return undefined;
-    const kept = this.#idempotency.lookup(
-      command.idempotencyKey,
-      fingerprintOf(command),
-      this.nowMs(),
-      this.account.settings.idempotencyKeptMs,
-    );
+    const { keys, keptMs } = this.#keysOf(command.path);
+    const kept = keys.lookup(command.idempotencyKey, fingerprintOf(command), this.nowMs(), keptMs);
     return kept === undefined ? undefined : { ...kept, isReplay: true };
   }
 
@@ -120,20 +121,30 @@ export class Engine {
   #execute({ atMs, command }: Entry, run: (account: Account) => object): Answer {
     this.#lastMs = atMs;
     this.#commandCount += 1;
-    const { idempotencyKey, requestId, failure } = command;
-    this.account.begin(atMs, `command ${this.#commandCount}`, {
-      id: requestId,
-      idempotency_key: idempotencyKey ?? null,
-    });
-    let answer: Answer | undefined;
-    if (failure?.processed !== false) answer = answerOf(() => run(this.account));
-    if (failure !== undefined || answer === undefined) answer = simulatedFailure(failure?.status ?? 500);
-    if (idempotencyKey !== undefined && failure?.saved !== false) {
-      const { idempotencyKeptMs } = this.account.settings;
-      this.#idempotency.save(idempotencyKey, fingerprintOf(command), answer, atMs, idempotencyKeptMs);
-    }
+    const { path, idempotencyKey, requestId, failure, fate } = command;
+    const request = { id: requestId, idempotency_key: idempotencyKey ?? null };
+    this.account.begin(atMs, `command ${this.#commandCount}`, request, fate);
+    const done = failure?.processed === false ? undefined : answerOf(path, () => run(this.account));
+    const answer = failure === undefined && done !== undefined ? done : simulatedFailure(failure?.status ?? 500, path);
+    this.#keep(command, isV2(path) ? done : answer, atMs);
     this.#clock.apply(this.account.clockSetting);
     return answer;
+  }
+
+  /** v1 keeps whatever came of the request; v2 only what was done: a request that failed is carried out again. */
+  #keep(command: Command, answer: Answer | undefined, atMs: number): void {
+    const { path, idempotencyKey, failure } = command;
+    if (idempotencyKey === undefined || answer === undefined || failure?.saved === false) return;
+    if (isV2(path) && answer.status !== 200) return;
+    const { keys, keptMs } = this.#keysOf(path);
+    keys.save(idempotencyKey, fingerprintOf(command), answer, atMs, keptMs);
+  }
+
+  #keysOf(path: string): { readonly keys: IdempotencyLayer; readonly keptMs: number } {
+    const { idempotencyKeptMs, v2IdempotencyKeptMs } = this.account.settings;
+    return isV2(path)
+      ? { keys: this.#v2Keys, keptMs: v2IdempotencyKeptMs }
+      : { keys: this.#v1Keys, keptMs: idempotencyKeptMs };
   }
 }
 
@@ -142,37 +153,29 @@ function seedOf(line: unknown): string {
   throw new Error("The simulator's data file does not begin with its seed; it is not a journal.");
 }
 
-function fingerprintOf({ method, path, body }: Command): string {
-  return requestFingerprint(method, path, body);
+function fingerprintOf({ method, path, body, isJson }: Command): string {
+  return requestFingerprint(method, path, body, isJson);
 }
 
 function parseJson(body: string): unknown {
-  try {
-    return body === "" ? {} : JSON.parse(body);
-  } catch {
-    throw new StripeError(400, "Invalid JSON in the request body.");
-  }
+  const value = decodeJson(body);
+  if (value === undefined) throw new StripeError(400, "Invalid JSON in the request body.");
+  return value;
 }
 
 /** Objects that can change later are rendered now; frozen ones (meter events, by the million) are kept as they are. */
-function answerOf(run: () => object): Answer {
+function answerOf(path: string, run: () => object): Answer {
   try {
     const body = run();
     return { status: 200, headers: {}, body: Object.isFrozen(body) ? body : JSON.stringify(body) };
   } catch (error) {
-    if (error instanceof StripeError) return { status: error.status, headers: error.headers, body: error.body };
+    if (error instanceof StripeError) return error.answerTo(path);
     throw error;
   }
 }
 
 /** Stripe's own failure, as its SDKs see it. */
-export function simulatedFailure(status: number): Answer {
-  const error = new StripeError(
-    status,
-    "An unexpected error occurred. (A fault that the simulator was told to make.)",
-    {
-      type: "api_error",
-    },
-  );
-  return { status, headers: error.headers, body: error.body };
+export function simulatedFailure(status: number, path: string): Answer {
+  const message = "An unexpected error occurred. (A fault that the simulator was told to make.)";
+  return new StripeError(status, message, { type: "api_error" }).answerTo(path);
 }

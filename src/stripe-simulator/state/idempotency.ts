@@ -1,4 +1,4 @@
-// Stripe's v1 idempotency layer: the first answer under a key stands for at least 24 hours.
+// Stripe's idempotency layers: the answer under a key stands for at least 24 hours (v1), for 30 days (v2).
 import { hash } from "node:crypto";
 import { StripeError } from "../http/stripe-error.ts";
 
@@ -16,9 +16,10 @@ interface SavedAnswer extends Answer {
 
 const KEY_LENGTH_MAX = 255;
 
-/** What makes two requests the same: method, path and parameters, in whatever order they were written. */
-export function requestFingerprint(method: string, path: string, body: string): string {
-  return hash("sha256", `${method} ${path}\n${body.split("&").sort().join("&")}`, "base64");
+/** What makes two requests the same: method, path and parameters, those of a form in whatever order they were written. */
+export function requestFingerprint(method: string, path: string, body: string, isJson: boolean): string {
+  const sorted = isJson ? body : body.split("&").sort().join("&");
+  return hash("sha256", `${method} ${path}\n${sorted}`, "base64");
 }
 
 /** The answers saved, by key. Entries expire in the order they were saved. */

@@ -36,14 +36,10 @@ function list(account: Account, meterId: string, sent: z.infer<typeof listSummar
   checkAligned(sent);
   const span = { start: sent.start_time, end: sent.end_time };
   const window = sent.value_grouping_window === undefined ? span.end - span.start : GRAINS[sent.value_grouping_window];
-  const sums = account.usage.aggregateBy(
-    meter.id,
-    sent.customer,
-    span,
-    window,
-    meter.default_aggregation.formula,
-    account.nowMs - account.settings.summaryDelayMs,
-  );
+  const { summaryDelayMs: minMs, summaryDelayMaxMs: maxMs } = account.settings;
+  const shown = { atMs: account.nowMs, minMs, maxMs };
+  const { formula } = meter.default_aggregation;
+  const sums = account.usage.aggregateBy(meter.id, sent.customer, span, window, formula, shown);
   const summaries = [...sums]
     .sort(([a], [b]) => b - a)
     .map(([start, sum]): MeterEventSummary => {

@@ -11,6 +11,15 @@ export interface MeterEventObject {
   readonly timestamp: number;
 }
 
+/** The way an event came in. */
+export type Inlet = "v1" | "v2" | "stream";
+
+/** From the receipt of an event until summaries show it: between the two, by the event's own lag. Milliseconds. */
+export interface SummaryDelay {
+  readonly minMs: number;
+  readonly maxMs: number;
+}
+
 /** An accepted event. `fate` says whether it counts: cancelled by an adjustment, or overwritten in its event_time_window. */
 export interface AcceptedEvent {
   readonly object: MeterEventObject;
@@ -18,7 +27,10 @@ export interface AcceptedEvent {
   readonly customerId: string;
   /** Scaled, see quantity.ts. */
   readonly value: bigint;
+  readonly inlet: Inlet;
   readonly receivedMs: number;
+  /** 0 to 1: where in the span that summaries may take it shows. */
+  readonly lag: number;
   fate: "counted" | "cancelled" | "overwritten";
 }
 
@@ -61,13 +73,16 @@ export class UsageBook {
     if (windowSeconds !== undefined) {
       const start = Math.floor(event.object.timestamp / windowSeconds) * windowSeconds;
       const previous = series.windows.get(start);
-      if (previous !== undefined) this.#take(series, previous, "overwritten");
-      series.windows.set(start, event);
+      // A streamed event is counted some seconds after its receipt: one received after it may be there before.
+      if (previous !== undefined && previous.receivedMs > event.receivedMs) event.fate = "overwritten";
+      else if (previous?.fate === "counted") this.#take(series, previous, "overwritten");
+      if (event.fate === "counted") series.windows.set(start, event);
     }
     const minute = Math.floor(event.object.timestamp / MINUTE) * MINUTE;
     const bucket = series.minutes.get(minute) ?? { sum: 0n, lastReceivedMs: 0, events: [] };
     series.minutes.set(minute, bucket);
     bucket.events.push(event);
+    if (event.fate !== "counted") return;
     bucket.sum += event.value;
     bucket.lastReceivedMs = Math.max(bucket.lastReceivedMs, event.receivedMs);
     series.total += event.value;
@@ -97,22 +112,16 @@ export class UsageBook {
   }
 
   /**
-   * The aggregate of one span, or undefined without any event in it. Events received after `receivedUntilMs` don't show.
-   * Cost: the minutes of the span or of the series, whichever is less.
+   * The aggregate of one span, or undefined without any event in it. Cost: the minutes of the span or of the series,
+   * whichever is less.
    */
-  aggregate(
-    meterId: string,
-    customerId: string,
-    span: Span,
-    formula: Formula,
-    receivedUntilMs = Number.POSITIVE_INFINITY,
-  ): bigint | undefined {
-    return this.aggregateBy(meterId, customerId, span, span.end - span.start, formula, receivedUntilMs).get(span.start);
+  aggregate(meterId: string, customerId: string, span: Span, formula: Formula): bigint | undefined {
+    return this.aggregateBy(meterId, customerId, span, span.end - span.start, formula).get(span.start);
   }
 
   /**
    * The aggregates of the windows of `windowSeconds`, counted from the span's start, that have events; by window start,
-   * in no order.
+   * in no order. With `shown`, of the events that summaries show at its `atMs`.
    */
   aggregateBy(
     meterId: string,
@@ -120,7 +129,7 @@ export class UsageBook {
     span: Span,
     windowSeconds: number,
     formula: Formula,
-    receivedUntilMs: number,
+    shown?: SummaryDelay & { readonly atMs: number },
   ): Map<number, bigint> {
     const result = new Map<number, bigint>();
     const latest = new Map<number, number>();
@@ -128,7 +137,7 @@ export class UsageBook {
     if (series === undefined) return result;
     for (const [minute, bucket] of minutesWithin(series.minutes, span)) {
       const windowStart = span.start + Math.floor((minute - span.start) / windowSeconds) * windowSeconds;
-      const isWhole = minute >= span.start && minute + MINUTE <= span.end && bucket.lastReceivedMs <= receivedUntilMs;
+      const isWhole = minute >= span.start && minute + MINUTE <= span.end && isShown(bucket.lastReceivedMs, 1, shown);
       if (formula === "sum" && isWhole && windowSeconds % MINUTE === 0 && span.start % MINUTE === 0) {
         if (bucket.events.some((event) => event.fate === "counted")) {
           result.set(windowStart, (result.get(windowStart) ?? 0n) + bucket.sum);
@@ -137,9 +146,8 @@ export class UsageBook {
       }
       for (const event of bucket.events) {
         const at = event.object.timestamp;
-        if (event.fate !== "counted" || at < span.start || at >= span.end || event.receivedMs > receivedUntilMs) {
-          continue;
-        }
+        if (event.fate !== "counted" || at < span.start || at >= span.end) continue;
+        if (!isShown(event.receivedMs, event.lag, shown)) continue;
         const start = span.start + Math.floor((at - span.start) / windowSeconds) * windowSeconds;
         addTo(result, latest, start, event, formula);
       }
@@ -161,6 +169,12 @@ export class UsageBook {
     const bucket = series.minutes.get(Math.floor(event.object.timestamp / MINUTE) * MINUTE);
     if (bucket !== undefined) bucket.sum -= event.value;
   }
+}
+
+function isShown(receivedMs: number, lag: number, shown: (SummaryDelay & { readonly atMs: number }) | undefined) {
+  if (shown === undefined) return true;
+  const { atMs, minMs, maxMs } = shown;
+  return receivedMs + minMs + lag * Math.max(0, maxMs - minMs) <= atMs;
 }
 
 function* minutesWithin(minutes: ReadonlyMap<number, Minute>, span: Span): Generator<readonly [number, Minute]> {

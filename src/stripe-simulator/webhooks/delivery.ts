@@ -2,13 +2,21 @@
 // days, in no promised order.
 import type { Account } from "../state/account.ts";
 import type { RandomSource } from "../state/random.ts";
+import type { WebhookEndpoint } from "./endpoints.ts";
 import { signatureHeader } from "./signature.ts";
-import type { PendingDelivery } from "./snapshot-event.ts";
+import type { SnapshotEvent } from "./snapshot-event.ts";
+import { notificationOf, type ThinEvent } from "./thin-event.ts";
 
 const GIVE_UP_MS = 3 * 24 * 3_600_000;
 const RETRY_MS_MAX = 3_600_000;
 const IN_FLIGHT_MAX = 16;
 const LOG_MAX = 10_000;
+
+/** An event that an endpoint is still to get. */
+export interface PendingDelivery {
+  readonly event: SnapshotEvent | ThinEvent;
+  readonly endpoint: WebhookEndpoint;
+}
 
 /** One attempt, for tests to read. `status` is null when there was no answer. */
 export interface DeliveryAttempt {
@@ -96,9 +104,10 @@ export class DeliveryWorker {
     this.pump();
   }
 
-  /** Sends an event once more to every endpoint, delivered or not. Resolves with the answers. */
+  /** Sends an event once more to every endpoint of its payload, delivered or not. Resolves with the answers. */
   resend(event: PendingDelivery["event"]): Promise<(number | null)[]> {
-    const endpoints = [...this.#context.account.endpoints.values()];
+    const wanted = event.object === "v2.core.event" ? "thin" : "snapshot";
+    const endpoints = [...this.#context.account.endpoints.values()].filter(({ payload }) => payload === wanted);
     return Promise.all(endpoints.map((endpoint) => this.#send({ event, endpoint })));
   }
 
@@ -138,7 +147,7 @@ export class DeliveryWorker {
       return;
     }
     const attempts = (this.#progress.get(key)?.attempts ?? 0) + 1;
-    if (nowMs() - event.created * 1_000 >= GIVE_UP_MS) {
+    if (nowMs() - createdMsOf(event) >= GIVE_UP_MS) {
       this.#progress.delete(key);
       await report(event.id, endpoint.id, false);
       return;
@@ -149,7 +158,7 @@ export class DeliveryWorker {
 
   async #send({ event, endpoint }: PendingDelivery): Promise<number | null> {
     const { nowMs, wallMs, timeoutMs } = this.#context;
-    const rawBody = JSON.stringify(event, null, 2);
+    const rawBody = JSON.stringify(event.object === "v2.core.event" ? notificationOf(event) : event, null, 2);
     const atMs = nowMs();
     let status: number | null = null;
     try {
@@ -173,4 +182,8 @@ export class DeliveryWorker {
     if (this.log.length > LOG_MAX) this.log.shift();
     return status;
   }
+}
+
+function createdMsOf({ created }: PendingDelivery["event"]): number {
+  return typeof created === "string" ? Date.parse(created) : created * 1_000;
 }

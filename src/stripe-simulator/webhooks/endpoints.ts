@@ -2,16 +2,23 @@
 import { z } from "zod";
 import { flag, mergeMetadata, metadata, params, text } from "../http/params.ts";
 import { type Route, route } from "../http/router.ts";
-import { badRequest } from "../http/stripe-error.ts";
+import { badRequest, noSuch } from "../http/stripe-error.ts";
 import type { Account } from "../state/account.ts";
 import { pagingShape } from "../state/collection.ts";
+
+/** Whether events come with their object as it was, or bare, to be fetched. */
+export type EventPayload = "snapshot" | "thin";
 
 /** An endpoint and its secret, which Stripe shows only in the answer to its creation. */
 export interface WebhookEndpoint {
   readonly id: string;
   readonly secret: string;
+  readonly payload: EventPayload;
   readonly created: number;
+  updated: number;
   readonly api_version: string | null;
+  /** Of those that v2 shows as event destinations; null for those of v1. */
+  name: string | null;
   description: string | null;
   enabled_events: readonly string[];
   metadata: Record<string, string>;
@@ -19,17 +26,19 @@ export interface WebhookEndpoint {
   url: string;
 }
 
-/** An endpoint given at construction: no id, a secret of the caller's choosing. Without `enabledEvents`, it gets all. */
+/** An endpoint given at construction: no id, a secret of the caller's choosing. Without `enabledEvents`, it gets all of its payload. */
 export interface ConfiguredEndpoint {
   readonly url: string;
   readonly secret: string;
+  /** Default: snapshot. */
+  readonly payload?: EventPayload | undefined;
   readonly enabledEvents?: readonly string[] | undefined;
 }
 
 const CONFIGURED_PREFIX = "we_configured_";
 
 function render(endpoint: WebhookEndpoint): object {
-  const { secret: _secret, ...shown } = endpoint;
+  const { secret: _secret, payload: _payload, name: _name, updated: _updated, ...shown } = endpoint;
   return { ...shown, object: "webhook_endpoint", application: null, livemode: false };
 }
 
@@ -38,12 +47,15 @@ export function configureEndpoints(account: Account, configured: readonly Config
   for (const { id } of [...account.endpoints.values()]) {
     if (id.startsWith(CONFIGURED_PREFIX)) account.endpoints.remove(id);
   }
-  for (const [index, { url, secret, enabledEvents }] of configured.entries()) {
+  for (const [index, { url, secret, payload = "snapshot", enabledEvents }] of configured.entries()) {
     account.endpoints.add({
       id: `${CONFIGURED_PREFIX}${index + 1}`,
       secret,
+      payload,
       created: account.now,
+      updated: account.now,
       api_version: null,
+      name: payload === "thin" ? `configured ${index + 1}` : null,
       description: "Given to the simulator at its start",
       enabled_events: enabledEvents ?? ["*"],
       metadata: {},
@@ -62,10 +74,11 @@ export function configureEndpoints(account: Account, configured: readonly Config
 export function configuredEndpoints(account: Account): ConfiguredEndpoint[] {
   return [...account.endpoints.values()]
     .filter(({ id }) => id.startsWith(CONFIGURED_PREFIX))
-    .map(({ url, secret, enabled_events }) => ({ url, secret, enabledEvents: enabled_events }));
+    .map(({ url, secret, payload, enabled_events }) => ({ url, secret, payload, enabledEvents: enabled_events }));
 }
 
-function checkUrl(url: string): void {
+/** Throws 400 for what is no http(s) URL. */
+export function checkUrl(url: string): void {
   if (!URL.canParse(url) || !/^https?:$/.test(new URL(url).protocol)) {
     throw badRequest("Invalid URL: An explicit scheme (such as https) must be provided.", {
       code: "url_invalid",
@@ -96,7 +109,10 @@ function create(account: Account, sent: z.infer<typeof createEndpoint>): object 
   const endpoint = account.endpoints.add({
     id: account.newId("we_"),
     secret: account.newId("whsec_"),
+    payload: "snapshot",
     created: account.now,
+    updated: account.now,
+    name: null,
     api_version: sent.api_version ?? null,
     description: sent.description ?? null,
     enabled_events: sent.enabled_events,
@@ -108,7 +124,7 @@ function create(account: Account, sent: z.infer<typeof createEndpoint>): object 
 }
 
 function update(account: Account, id: string, sent: z.infer<typeof updateEndpoint>): object {
-  const endpoint = account.endpoints.get(id);
+  const endpoint = find(account, id);
   if (sent.url !== undefined) checkUrl(sent.url);
   endpoint.url = sent.url ?? endpoint.url;
   endpoint.enabled_events = sent.enabled_events ?? endpoint.enabled_events;
@@ -118,24 +134,32 @@ function update(account: Account, id: string, sent: z.infer<typeof updateEndpoin
   return render(endpoint);
 }
 
-function remove(account: Account, id: string): object {
-  account.endpoints.get(id);
+/** Of v1 only. Throws 404. */
+function find(account: Account, id: string): WebhookEndpoint {
+  const endpoint = account.endpoints.get(id);
+  if (endpoint.name !== null) throw noSuch("webhook endpoint", id);
+  return endpoint;
+}
+
+/** Takes it away, with everything that it is still to get. */
+export function removeEndpoint(account: Account, id: string): void {
   account.endpoints.remove(id);
   for (const [key, delivery] of account.deliveries) if (delivery.endpoint.id === id) account.deliveries.delete(key);
-  return { id, object: "webhook_endpoint", deleted: true };
 }
 
 export const webhookEndpointRoutes: readonly Route[] = [
   route("POST", "/v1/webhook_endpoints", createEndpoint, (call) => create(call.account, call.params)),
   route("GET", "/v1/webhook_endpoints", params({ ...pagingShape }), ({ account, params: sent }) => {
-    const page = account.endpoints.page(sent, "/v1/webhook_endpoints");
+    const page = account.endpoints.page(sent, "/v1/webhook_endpoints", ({ name }) => name === null);
     return { ...page, data: page.data.map(render) };
   }),
-  route("GET", "/v1/webhook_endpoints/:id", params({}), ({ account, path }) =>
-    render(account.endpoints.get(path[0] ?? "")),
-  ),
+  route("GET", "/v1/webhook_endpoints/:id", params({}), ({ account, path }) => render(find(account, path[0] ?? ""))),
   route("POST", "/v1/webhook_endpoints/:id", updateEndpoint, (call) =>
     update(call.account, call.path[0] ?? "", call.params),
   ),
-  route("DELETE", "/v1/webhook_endpoints/:id", params({}), (call) => remove(call.account, call.path[0] ?? "")),
+  route("DELETE", "/v1/webhook_endpoints/:id", params({}), ({ account, path }) => {
+    const { id } = find(account, path[0] ?? "");
+    removeEndpoint(account, id);
+    return { id, object: "webhook_endpoint", deleted: true };
+  }),
 ];

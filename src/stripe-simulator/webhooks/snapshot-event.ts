@@ -5,7 +5,6 @@ import { params, text } from "../http/params.ts";
 import { type Route, route } from "../http/router.ts";
 import type { RequestOrigin } from "../state/account.ts";
 import { createdShape, isCreatedWithin, pagingShape } from "../state/collection.ts";
-import type { WebhookEndpoint } from "./endpoints.ts";
 
 /** What objects are rendered at; the version that the npm package stripe@23.1.0 pins. */
 export const API_VERSION = "2026-10-28.endive";
@@ -22,12 +21,6 @@ export interface SnapshotEvent {
   pending_webhooks: number;
   readonly request: RequestOrigin;
   readonly type: string;
-}
-
-/** An event that an endpoint is still to get. */
-export interface PendingDelivery {
-  readonly event: SnapshotEvent;
-  readonly endpoint: WebhookEndpoint;
 }
 
 export const eventRoutes: readonly Route[] = [

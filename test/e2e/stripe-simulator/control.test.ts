@@ -23,6 +23,7 @@ test("the state has exact sums per customer and event name, and the accepted eve
         value: "2",
         timestamp: START_MS / 1_000,
         received_ms: START_MS,
+        inlet: "v1",
         fate: "counted",
         times_accepted: 1,
         payload: { stripe_customer_id: customer, value: "2" },

@@ -65,6 +65,28 @@ export function event(customer: string, value: number | string, identifier?: str
   };
 }
 
+/** The same for v2, whose times are RFC 3339. */
+export function v2Event(customer: string, value: number | string, identifier?: string, timestamp?: number) {
+  const { event_name, payload } = event(customer, value);
+  return {
+    event_name,
+    payload,
+    ...(identifier === undefined ? {} : { identifier }),
+    ...(timestamp === undefined ? {} : { timestamp: new Date(timestamp * 1_000).toISOString() }),
+  };
+}
+
+/** Opens a session of the meter event stream. `send` streams events with its token. */
+export async function openStream({ simulator, stripe }: World) {
+  const session = await stripe.v2.billing.meterEventSession.create();
+  const streaming = sdk(simulator, session.authentication_token);
+  type Events = Parameters<typeof stripe.v2.billing.meterEventStream.create>[0]["events"];
+  return { session, streaming, send: (...events: Events) => streaming.v2.billing.meterEventStream.create({ events }) };
+}
+
+/** Past the end of the validation window that began last, and past its error report. */
+export const VALIDATED_MS = 12_000;
+
 /** What a failed call showed of Stripe's error. */
 export interface Refusal {
   readonly class: string;
@@ -72,6 +94,8 @@ export interface Refusal {
   readonly code: string | undefined;
   readonly message: string;
   readonly shouldRetry: string | undefined;
+  /** Stripe-Rate-Limited-Reason. */
+  readonly reason: string | undefined;
 }
 
 /** Awaits a call that must fail with an error of the SDK's. */
@@ -86,6 +110,7 @@ export async function refusal(call: Promise<unknown>): Promise<Refusal> {
       code: error.code,
       message: error.message,
       shouldRetry: error.headers?.["stripe-should-retry"],
+      reason: error.headers?.["stripe-rate-limited-reason"],
     };
   }
   throw new Error("the call did not fail");

@@ -1,7 +1,7 @@
 // Invoices: what metered usage costs, when it is frozen, and how it is paid.
 import { describe, expect, test } from "vitest";
 import { periodBoundary } from "../../../src/stripe-simulator/billing/periods.ts";
-import { event, eventTypes, period, refusal, START, seconds, startSubscribed } from "./harness.ts";
+import { event, eventTypes, openStream, period, refusal, START, seconds, startSubscribed, v2Event } from "./harness.ts";
 
 const HOUR_MS = 3_600_000;
 const DAY = 86_400;
@@ -131,5 +131,54 @@ describe("invoices", () => {
       ),
     );
     expect(new Set(data.map(({ number }) => number)).size).toBe(12);
+  });
+});
+
+describe("usage that comes in through the stream", () => {
+  test.each([
+    ["validated before finalization is billed", 3_600_000 - 10_000, 60],
+    ["still waiting at finalization is not, whatever is counted later", 3_600_000 - 9_999, 50],
+  ])("%s", async (_name, sentAfterMs, total) => {
+    const world = await startSubscribed();
+    const { stripe, simulator, customer, subscription } = world;
+    const end = period(subscription)[1] ?? 0;
+    await stripe.billing.meterEvents.create(event(customer, 100));
+    await simulator.setClock(end * 1_000);
+    const [draft] = (await stripe.invoices.list({ customer })).data;
+    // Windows are of ten whole seconds: what is sent within the last before the end waits until then.
+    await simulator.advanceClock(sentAfterMs - 1);
+    const { send } = await openStream(world);
+    await send(v2Event(customer, 20, "late", end - 1));
+    expect((await stripe.invoices.retrieve(draft?.id ?? "")).total).toBe(50);
+    await simulator.setClock((end + 3_600) * 1_000);
+    expect(await stripe.invoices.retrieve(draft?.id ?? "")).toMatchObject({ status: "paid", total });
+    await simulator.advanceClock(60_000);
+    expect(simulator.sum("tokens")).toBe("120");
+    expect((await stripe.invoices.retrieve(draft?.id ?? "")).total).toBe(total);
+  });
+});
+
+test("a cancellation lowers a draft, and changes nothing of a final invoice", async () => {
+  const { stripe, simulator, customer, subscription } = await startSubscribed();
+  const end = period(subscription)[1] ?? 0;
+  await simulator.setClock(end * 1_000);
+  for (const identifier of ["one", "two"]) {
+    await stripe.billing.meterEvents.create(event(customer, 100, identifier, end - 1));
+  }
+  const cancel = (identifier: string) =>
+    stripe.v2.billing.meterEventAdjustments.create({ event_name: "tokens", type: "cancel", cancel: { identifier } });
+  const [draft] = (await stripe.invoices.list({ customer })).data;
+  const total = async () => (await stripe.invoices.retrieve(draft?.id ?? "")).total;
+  expect(await total()).toBe(100);
+  await cancel("one");
+  expect(await total()).toBe(50);
+  await simulator.setClock((end + 3_600) * 1_000);
+  await cancel("two");
+  expect(simulator.sum("tokens")).toBe("0");
+  expect(await stripe.invoices.retrieve(draft?.id ?? "")).toMatchObject({
+    status: "paid",
+    total: 50,
+    amount_paid: 50,
+    lines: { data: [{ quantity: 100, amount: 50 }] },
   });
 });

@@ -6,9 +6,9 @@ import type Stripe from "stripe";
 import { expect, onTestFinished, test } from "vitest";
 import { type StripeSimulator, startStripeSimulator } from "../../../src/stripe-simulator/server.ts";
 import { pickSeed, randomFrom } from "../../support/seed.ts";
-import { createMeter, START_MS, sdk } from "./harness.ts";
+import { createMeter, openStream, START_MS, sdk, v2Event } from "./harness.ts";
 
-const STEPS = 250;
+const STEPS = 400;
 
 /** One random thing that a client, a test, or time might do. Refusals are part of it. */
 async function act(simulator: StripeSimulator, stripe: Stripe, random: () => number, sleep: (ms: number) => void) {
@@ -28,7 +28,37 @@ async function act(simulator: StripeSimulator, stripe: Stripe, random: () => num
       },
       { idempotencyKey: `key-${Math.floor(random() * 200)}` },
     );
+  const streamed = () => {
+    const [ago, name] = [random() * 36 * 86_400_000, random() < 0.1 ? "nothing" : "tokens"];
+    return {
+      event_name: name,
+      identifier: `id-${Math.floor(random() * 60)}`,
+      timestamp: new Date(simulator.nowMs() - ago).toISOString(),
+      payload: { stripe_customer_id: customer, value: String(Math.floor(random() * 1_000) - 100) },
+    };
+  };
+  const stream = async () => {
+    const { authentication_token: token } = await stripe.v2.billing.meterEventSession.create();
+    simulator.clearFaults();
+    if (random() < 0.3) simulator.addFault({ route: "*", kind: random() < 0.5 ? "dropped" : "rejected", next: 1 });
+    const events = Array.from({ length: Math.ceil(random() * 5) }, streamed);
+    await sdk(simulator, token).v2.billing.meterEventStream.create({ events });
+  };
+  const cancel = () => {
+    const identifier = `id-${Math.floor(random() * 60)}`;
+    return stripe.v2.billing.meterEventAdjustments.create({
+      event_name: "tokens",
+      type: "cancel",
+      cancel: { identifier },
+    });
+  };
   const actions: readonly (() => unknown)[] = [
+    stream,
+    stream,
+    () => stripe.v2.billing.meterEvents.create(streamed(), { idempotencyKey: `key-${Math.floor(random() * 200)}` }),
+    cancel,
+    () => simulator.setSettings({ validationDelayMs: Math.floor(random() * 60_000) }),
+    () => simulator.setSettings({ rejectedIdentifierKept: random() < 0.5 }),
     meterEvent,
     meterEvent,
     meterEvent,
@@ -79,6 +109,8 @@ test("a replayed journal gives the same state, events and sums", { timeout: 60_0
   await stripe.subscriptions.create({ customer, items: [{ price: price?.id ?? "" }] });
   await first.advanceClock(8 * 86_400_000);
   await stripe.webhookEndpoints.create({ url: "http://127.0.0.1:1/", enabled_events: ["invoice.created"] });
+  const { send } = await openStream({ simulator: first, stripe });
+  await send(v2Event(customer, 5, "streamed"), v2Event("cus_no", 5, "bad"));
   for (let step = 0; step < STEPS; step += 1) {
     await act(first, stripe, random, (ms) => {
       nowMs += ms;
@@ -89,7 +121,10 @@ test("a replayed journal gives the same state, events and sums", { timeout: 60_0
     answered: {},
     // What waits is tried again at once after a restart, and given up if it is old: read while that goes on, it says nothing.
     deliveries: undefined,
+    // A restart forgets those in force.
+    faults: undefined,
     meterEvents: simulator.meterEvents(),
+    thinEvents: (await sdk(simulator).v2.core.events.list({ limit: 100 })).data.map((event) => JSON.stringify(event)),
     events: (await sdk(simulator).events.list({ limit: 100 })).data,
   });
   const before = await accountOf(first);
@@ -97,5 +132,7 @@ test("a replayed journal gives the same state, events and sums", { timeout: 60_0
   const second = await startStripeSimulator({ clock: () => nowMs, dataFile });
   onTestFinished(() => second.close());
   expect(before.invoices.length, `SEED=${seed}`).toBeGreaterThan(0);
+  expect(before.asynchronous.counted, `SEED=${seed}`).toBeGreaterThan(0);
+  expect(before.thinEvents.length, `SEED=${seed}`).toBeGreaterThan(0);
   expect(await accountOf(second), `SEED=${seed}`).toEqual(before);
 });

@@ -1,7 +1,7 @@
 // Event summaries: alignment, windows, order, pages, formulas, delay.
 import type Stripe from "stripe";
 import { expect, test } from "vitest";
-import { createMeter, event, raw, refusal, START, startMetering } from "./harness.ts";
+import { createMeter, event, openStream, raw, refusal, START, startMetering, VALIDATED_MS } from "./harness.ts";
 
 const HOUR = 3_600;
 const DAY = 86_400;
@@ -147,6 +147,26 @@ test("with an event_time_window, only the event received last in each counts", a
   ]);
 });
 
+test("with an event_time_window, receipt decides, not the order of counting; a cancelled event has no second death", async () => {
+  const world = await startMetering();
+  const { stripe, simulator, customer } = world;
+  await createMeter(stripe, "hourly", { event_time_window: "hour" });
+  const hourly = (value: number, identifier: string) => {
+    return { event_name: "hourly", identifier, payload: { stripe_customer_id: customer, value: String(value) } };
+  };
+  const { send } = await openStream(world);
+  await send(hourly(5, "streamed"));
+  await simulator.advanceClock(1_000);
+  await stripe.billing.meterEvents.create(hourly(7, "at once"));
+  await simulator.advanceClock(VALIDATED_MS);
+  expect(simulator.sum("hourly")).toBe("7");
+  expect(simulator.meterEvents({ identifier: "streamed" })).toMatchObject([{ fate: "overwritten" }]);
+  const cancel = { event_name: "hourly", type: "cancel" as const, cancel: { identifier: "at once" } };
+  await stripe.billing.meterEventAdjustments.create(cancel);
+  await stripe.billing.meterEvents.create(hourly(3, "after"));
+  expect(simulator.sum("hourly")).toBe("3");
+});
+
 test("with a delay, events show only so long after their receipt; the ledger inside knows them at once", async () => {
   const { stripe, simulator, customer, meter } = await startMetering({ settings: { summaryDelayMs: 90_000 } });
   const range = { customer, start_time: START - 60, end_time: START };
@@ -171,4 +191,31 @@ test("a window whose events were all cancelled is left out", async () => {
   });
   const path = `/v1/billing/meters/${meter}/event_summaries?customer=${customer}&start_time=${START - 60}&end_time=${START}`;
   expect((await raw(simulator, "GET", path)).body).toMatchObject({ object: "list", data: [], has_more: false });
+});
+
+test("with a range of delays, each event shows at a time of its own, and then for good", async () => {
+  const drawn = async () => {
+    const settings = { summaryDelayMs: 60_000, summaryDelayMaxMs: 600_000 };
+    const { stripe, simulator, customer, meter } = await startMetering({ settings, seed: "delays" });
+    // One bit an event, so that the sum says which of them show.
+    for (let bit = 0; bit < 20; bit += 1) {
+      await stripe.billing.meterEvents.create(event(customer, 2 ** bit, undefined, START - 10));
+    }
+    const range = { customer, start_time: START - 60, end_time: START };
+    const shown: number[] = [];
+    for (let minute = 0; minute <= 10; minute += 1) {
+      const [summary] = (await stripe.billing.meters.listEventSummaries(meter, range)).data;
+      shown.push(summary?.aggregated_value ?? 0);
+      await simulator.advanceClock(60_000);
+    }
+    return shown;
+  };
+  const shown = await drawn();
+  for (const [minute, sum] of shown.entries()) expect(sum & (shown[minute - 1] ?? 0)).toBe(shown[minute - 1] ?? 0);
+  expect(shown[0]).toBe(0);
+  expect(shown[10]).toBe(2 ** 20 - 1);
+  expect(new Set(shown).size).toBeGreaterThan(5);
+  // Not in the order of receipt: at some time a later event shows and an earlier one doesn't.
+  expect(shown.some((sum) => (sum & (sum + 1)) !== 0)).toBe(true);
+  expect(await drawn()).toEqual(shown);
 });

@@ -1,43 +1,11 @@
 // Webhooks: signed as the SDK verifies, retried, repeated and reordered as told; and how they hold up an invoice.
-import { createServer } from "node:http";
-import type { AddressInfo } from "node:net";
 import Stripe from "stripe";
 import { expect, onTestFinished, test } from "vitest";
 import { startStripeSimulator } from "../../../src/stripe-simulator/server.ts";
 import { createMeter, event, START_MS, sdk, startMetering, startWorld } from "./harness.ts";
+import { startReceiver } from "./receiver.ts";
 
 const SECRET = "whsec_test_secret";
-
-interface Received {
-  readonly signature: string;
-  readonly body: string;
-}
-
-/** An endpoint that answers with the statuses given, in turn, then with 200. */
-async function startReceiver(statuses: number[] = []) {
-  const received: Received[] = [];
-  const server = createServer((request, response) => {
-    let body = "";
-    request.setEncoding("utf8").on("data", (chunk) => {
-      body += chunk;
-    });
-    request.on("end", () => {
-      received.push({ signature: String(request.headers["stripe-signature"]), body });
-      response.writeHead(statuses.shift() ?? 200).end();
-    });
-  });
-  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-  onTestFinished(() => {
-    server.closeAllConnections();
-    server.close();
-  });
-  const { port } = server.address() as AddressInfo;
-  return {
-    url: `http://127.0.0.1:${port}/hook`,
-    received,
-    types: () => received.map(({ body }) => (JSON.parse(body) as { readonly type: string }).type),
-  };
-}
 
 test("an event arrives signed over its raw body, with the object as it was", async () => {
   const receiver = await startReceiver();

@@ -4,6 +4,7 @@ import { expect, onTestFinished, vi } from "vitest";
 import { FLUSH_SETTINGS, Flush, type FlushObserver, type FlushSettings } from "../../../src/app/flush.ts";
 import { LEASE_TIMING, type LeaseHolderOptions, type LeaseTiming, runWhileHeld } from "../../../src/app/hold-lease.ts";
 import type { MeterSink, Reports } from "../../../src/app/ports/reports.ts";
+import type { LateUsagePolicy } from "../../../src/domain/late-usage.ts";
 import type { Report, SinkOutcome } from "../../../src/domain/report.ts";
 import { postgresFlushRequests } from "../../../src/postgres/flush-requests.ts";
 import { postgresLease } from "../../../src/postgres/lease.ts";
@@ -126,6 +127,7 @@ export interface LeaderOptions {
   readonly sink: MeterSink;
   readonly settings?: Partial<FlushSettings>;
   readonly timing?: Partial<LeaseTiming>;
+  readonly lateUsage?: LateUsagePolicy;
   /** Stands between the flush and its outbox, to crash where a test wants it. */
   readonly wrap?: (reports: Reports) => Reports;
   readonly observer?: FlushObserver;
@@ -143,7 +145,7 @@ let leaders = 0;
 /** The parts of a process that may lead. */
 export function flushParts(
   pool: Pool,
-  { sink, settings, timing, wrap = (r) => r, observer = unobserved }: LeaderOptions,
+  { sink, settings, timing, lateUsage = "current_period", wrap = (r) => r, observer = unobserved }: LeaderOptions,
 ) {
   const clock = testClock();
   const reports = wrap(postgresReports(pool, LEASE));
@@ -153,6 +155,7 @@ export function flushParts(
     requests,
     sink,
     deploymentId: "test",
+    lateUsage,
     settings: { ...FLUSH_SETTINGS, pollMs: 20, ...settings },
     clock,
     logger: silent,

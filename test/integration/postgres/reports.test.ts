@@ -17,7 +17,8 @@ import { addUsage, CLOSED_MS, expireLease, LEASE, reportRows } from "../flush/ha
 
 const ALL_CLOSED: FlushScope = { customerId: undefined, includeOpen: false };
 const ALL: FlushScope = { customerId: undefined, includeOpen: true };
-const decide = (windows: Parameters<typeof planReports>[0]) => planReports(windows, "test");
+const decide = (windows: Parameters<typeof planReports>[0], nowMs: number) =>
+  planReports(windows, { deploymentId: "test", lateUsage: "current_period", nowMs });
 
 async function setUp() {
   const { pool, connect } = await useServedDatabase();
@@ -498,7 +499,7 @@ test("applies, planning and settling at once: no deadlock, and the sums agree", 
 });
 
 test.each([
-  ["report-plannable", [null, false, null, null, null, null, null, 10], ["pending_window_unplanned"]],
+  ["report-plannable", [null, false, null, null, null, null, null, 10, 1000], ["pending_window_unplanned"]],
   ["report-due", [1, 10], ["report_due"]],
   ["report-backlog", [], ["report_held", "pending_window_unplanned"]],
   ["flush-request-unplanned", [], ["flush_request_open"]],

@@ -6,12 +6,18 @@ import {
   MESSAGE_MAX,
   maySend,
   type PendingWindow,
+  type PlanContext,
   planReports,
   RESEND_HORIZON_MS,
   type SinkOutcome,
   settle,
 } from "../../../src/domain/report.ts";
 import { seeded } from "../../support/seed.ts";
+
+/** No invoice known, no subscription known. */
+const OPEN = { periodClosed: false, periodOpen: true, finalizesAtMs: undefined };
+/** A time at which no window is old. */
+const CONTEXT: PlanContext = { deploymentId: "deployment", lateUsage: "current_period", nowMs: 0 };
 
 const INT64_MAX = 2n ** 63n - 1n;
 const amount = fc.oneof(fc.bigInt({ min: -INT64_MAX, max: INT64_MAX }), fc.bigInt({ min: -5n, max: 5n }));
@@ -39,13 +45,14 @@ const pendingWindow: fc.Arbitrary<PendingWindow> = fc
     windowStartMs: second * 1000,
     windowEndMs: second * 1000 + 60_000,
     nextSequence: sequence,
+    ...OPEN,
   }));
 
 describe("planReports", () => {
   test("reports of a window add up to what was not reported, in values that Stripe takes", () => {
     fc.assert(
       fc.property(pendingWindow, (window) => {
-        const reports = planReports([window], "deployment");
+        const reports = planReports([window], CONTEXT);
         expect(reports.reduce((sum, r) => sum + r.value, 0n)).toBe(window.total - window.reported);
         // Plain conditions: a difference of 64 bits makes 9,000 reports.
         const wrong = reports.filter(
@@ -70,7 +77,7 @@ describe("planReports", () => {
         let state = window;
         for (const growth of [0n, ...growths]) {
           state = { ...state, total: state.total + growth };
-          const reports = planReports([state], "deployment");
+          const reports = planReports([state], CONTEXT);
           sent.push(...reports.map((r) => r.value));
           identifiers.push(...reports.map((r) => r.identifier));
           state = { ...state, reported: state.total, nextSequence: state.nextSequence + reports.length };
@@ -96,7 +103,7 @@ describe("planReports", () => {
       windowStartMs: 0,
       windowEndMs: 60_000,
     };
-    const reports = planReports([{ ...window, total, reported: 0n, nextSequence: 7 }], "deployment");
+    const reports = planReports([{ ...window, total, reported: 0n, nextSequence: 7, ...OPEN }], CONTEXT);
     expect(reports.map((r) => r.value)).toEqual(values);
   });
 });

@@ -18,7 +18,10 @@ test("what was observed is what is read", async () => {
   metrics.drain.gap(1, "new_epoch");
   metrics.flush.planned(3);
   metrics.flush.held("outcome_unknown", 2);
-  metrics.flush.backlog({ openReports: 4, heldReports: 2, unmappedWindows: 1, lagMs: 10_000 });
+  metrics.flush.backlog({ openReports: 4, heldReports: 2, unmappedWindows: 1, lagMs: 10_000 }, [
+    { kind: "invoice", tightestInMs: -60_000, waiting: 3, overdue: 1 },
+    { kind: "resend", tightestInMs: 0, waiting: 0, overdue: 0 },
+  ]);
   nowMs = 5_000;
   const text = await metrics.registry.metrics();
   for (const line of [
@@ -37,6 +40,9 @@ test("what was observed is what is read", async () => {
     'metering_reports_held_total{reason="outcome_unknown"} 2',
     'metering_outbox{what="held_reports"} 2',
     "metering_outbox_lag_seconds 15",
+    'metering_deadline_seconds{kind="invoice"} -60',
+    'metering_deadline_seconds{kind="resend"} +Inf',
+    'metering_overdue{kind="invoice"} 1',
   ])
     expect(text.split("\n")).toContain(line);
   // A shard that went to another process no longer counts here.

@@ -1,0 +1,20 @@
+-- Periods whose invoice is final and that were not compared since, oldest first, where every report has come to its end: none is on its
+-- way, and all that count were compared with Stripe's summaries. With the window of the report that was accepted last.
+-- Nothing is locked: see period-lock.sql.
+-- $1 integer: most rows. Indexes invoiced_period_unclosed, report_counted.
+SELECT ip.invoice_id, ip.event_name, ip.period_start, last.customer_id, last.window_start, last.payload
+FROM invoiced_period ip
+LEFT JOIN LATERAL (
+  SELECT r.customer_id, r.window_start, r.payload FROM report r
+  WHERE r.stripe_customer_id = ip.stripe_customer_id AND r.event_name = ip.event_name
+    AND r.event_timestamp >= ip.period_start AND r.event_timestamp < ip.period_end AND r.state = 'accepted'
+  ORDER BY r.settled_at DESC, r.identifier
+  LIMIT 1
+) AS last ON true
+WHERE ip.billed IS NOT NULL AND ip.closed_at IS NULL AND NOT EXISTS (
+  SELECT FROM report r
+  WHERE r.stripe_customer_id = ip.stripe_customer_id AND r.event_name = ip.event_name
+    AND r.event_timestamp >= ip.period_start AND r.event_timestamp < ip.period_end
+    AND (r.state IN ('planned', 'sending', 'unknown', 'sent') OR r.state = 'accepted' AND r.reconciled_at IS NULL))
+ORDER BY ip.period_end, ip.invoice_id
+LIMIT $1;

@@ -1,0 +1,12 @@
+-- Reports that were never sent, and whose period is closed by now: they are to be sent as late usage. Cancels have no time of their own.
+-- $1 integer: most rows; $2 double precision: margin in ms. Indexes report_due, invoiced_period_customer.
+SELECT r.identifier
+FROM report r
+CROSS JOIN LATERAL (
+  SELECT bool_and(ip.billed IS NOT NULL OR i.finalizes_at <= now() + $2::double precision * interval '1 ms') AS closed
+  FROM invoiced_period ip JOIN invoice i USING (invoice_id)
+  WHERE ip.stripe_customer_id = r.stripe_customer_id AND ip.event_name = r.event_name
+    AND ip.period_end > r.event_timestamp AND ip.period_start <= r.event_timestamp
+) AS period
+WHERE r.state = 'planned' AND r.first_attempt_at IS NULL AND r.kind <> 'cancel' AND period.closed
+LIMIT $1;

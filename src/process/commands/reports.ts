@@ -1,0 +1,169 @@
+// `metering reports`: what is on its way to Stripe, what is held and why, and what an operator does about it.
+import { Command, InvalidArgumentError } from "commander";
+import type { PlannedReport } from "../../domain/report.ts";
+import { readDeployment } from "../../postgres/deployment.ts";
+import type { Pool } from "../../postgres/pool.ts";
+import { findHeld, holdPlanned, listReports, retryHeld, showReport } from "../../postgres/report-desk.ts";
+import { withDatabase } from "../command-database.ts";
+import type { LazyCommand } from "../lazy-commands.ts";
+import { OperatorError } from "../operator-error.ts";
+import { describeReports } from "../report-table.ts";
+
+const SETTINGS = `
+Settings: DATABASE_URL; without it, the database of the "metering dev" that runs on METERING_DATA_DIR.`;
+
+/** Reports retried in one transaction. */
+const RETRY_BATCH = 500;
+const LIST_MAX = 10_000;
+
+export const subcommands: readonly LazyCommand[] = [
+  { name: "list", summary: "list reports, held ones first of all", load: async () => ({ buildCommand: listCommand }) },
+  { name: "show", summary: "show one and what explains it", load: async () => ({ buildCommand: showCommand }) },
+  { name: "retry", summary: "send held ones again", load: async () => ({ buildCommand: retryCommand }) },
+  { name: "hold", summary: "hold what was not sent yet", load: async () => ({ buildCommand: holdCommand }) },
+];
+
+export function buildCommand(): Command {
+  return new Command("reports")
+    .description("Shows reports to Stripe, retries held ones, holds those that were not sent yet.")
+    .usage("<command> [options]")
+    .helpCommand(false);
+}
+
+interface ListOptions {
+  readonly state: string;
+  readonly reason?: string;
+  readonly customer?: string;
+  readonly late?: true;
+  readonly limit: number;
+  readonly after?: string;
+  readonly json?: true;
+}
+
+function listCommand(): Command {
+  return new Command("list")
+    .description("Lists reports, newest first: held ones, unless told otherwise.")
+    .option(
+      "--state <states>",
+      "comma-separated: planned, sending, unknown, sent, accepted, held, superseded; or all",
+      "held",
+    )
+    .option("--reason <reason>", "only those held, or waiting, for this reason")
+    .option("--customer <id>", "only this customer's")
+    .option("--late", "only usage that missed its own billing period: where it landed, or that it is held; all states")
+    .option("--limit <n>", `at most so many, up to ${LIST_MAX}`, parseLimit, 100)
+    .option("--after <identifier>", "go on after this report")
+    .option("--json", "print one JSON array")
+    .addHelpText(
+      "after",
+      `${SETTINGS}\nExit codes: 0 listed, 1 the database cannot be read, 2 bad usage.\nExample: metering reports list --reason no_such_customer`,
+    )
+    .action((options: ListOptions) =>
+      withDatabase("reports", async ({ pool }) => {
+        const states = options.late || options.state === "all" ? undefined : options.state.split(",");
+        const { reason, customer: customerId, limit, after } = options;
+        const filter = { states, reason, customerId, lateOnly: options.late === true, limit, after };
+        const reports = await listReports(pool, filter);
+        process.stdout.write(options.json ? `${JSON.stringify(reports)}\n` : describeReports(reports, limit));
+      }),
+    );
+}
+
+function showCommand(): Command {
+  return new Command("show")
+    .description(
+      "Shows one report: what it says, its window, what it replaces, Stripe's error reports, the records behind it. JSON.",
+    )
+    .argument("<identifier>")
+    .addHelpText("after", `${SETTINGS}\nExit codes: 0 shown, 1 there is no such report, 2 bad usage.`)
+    .action((identifier: string) =>
+      withDatabase("reports", async ({ pool }) => {
+        const shown = await showReport(pool, identifier);
+        if (shown === undefined) throw new OperatorError(`there is no report ${identifier}`);
+        process.stdout.write(`${JSON.stringify(shown, undefined, 2)}\n`);
+      }),
+    );
+}
+
+interface RetryOptions {
+  readonly reason?: string;
+  readonly customer?: string;
+  readonly json?: true;
+}
+
+function retryCommand(): Command {
+  return new Command("retry")
+    .description(
+      "Sends held reports again, each under an identifier of its own that is recorded with it. Mend the cause first. " +
+        "Usage whose invoice is final by now goes into the period that is open. Reports of unknown outcome are not retried: " +
+        '"metering stripe reconcile" finds out what became of them.',
+    )
+    .argument("[identifiers...]")
+    .option("--reason <reason>", "all that are held for this reason")
+    .option("--customer <id>", "of this customer only")
+    .option("--json", 'print one JSON object: {"retried":[{"identifier":..,"origin":..,"heldFor":..}],"left":[..]}')
+    .addHelpText(
+      "after",
+      `${SETTINGS}\nExit codes: 0 all are on their way, 1 some could not be retried, 2 bad usage.\nExample: metering reports retry --reason no_such_customer`,
+    )
+    .action((identifiers: string[], options: RetryOptions) => {
+      if (identifiers.length === 0 && options.reason === undefined && options.customer === undefined) {
+        throw new InvalidArgumentError("name reports, or give --reason or --customer");
+      }
+      return withDatabase("reports", ({ pool }) => retry(pool, identifiers, options));
+    });
+}
+
+async function retry(pool: Pool, identifiers: readonly string[], options: RetryOptions): Promise<void> {
+  const { deploymentId } = await readDeployment(pool);
+  const retried: PlannedReport[] = [];
+  if (identifiers.length > 0) retried.push(...(await retryHeld(pool, deploymentId, identifiers)));
+  else {
+    const filter = { reason: options.reason, customerId: options.customer };
+    for (let after = ""; ; ) {
+      const found = await findHeld(pool, filter, after, RETRY_BATCH);
+      retried.push(...(await retryHeld(pool, deploymentId, found.identifiers)));
+      if (found.next === undefined) break;
+      after = found.next;
+    }
+  }
+  const left = identifiers.filter((identifier) => !retried.some(({ origin }) => origin === identifier));
+  const held = retried.filter(({ heldFor }) => heldFor !== undefined);
+  if (left.length > 0 || held.length > 0) process.exitCode = 1;
+  if (options.json) {
+    const shown = retried.map(({ identifier, origin, heldFor }) => ({ identifier, origin, heldFor }));
+    process.stdout.write(`${JSON.stringify({ retried: shown, left })}\n`);
+    return;
+  }
+  process.stdout.write(`${retried.length - held.length} reports are on their way under new identifiers.\n`);
+  for (const { identifier, heldFor } of held) process.stdout.write(`${identifier} is held again: ${heldFor}\n`);
+  for (const identifier of left)
+    process.stdout.write(`${identifier} is not held, or of unknown outcome: nothing was done\n`);
+}
+
+function holdCommand(): Command {
+  return new Command("hold")
+    .description("Holds reports that were planned and never sent; retry sends them.")
+    .argument("<identifiers...>")
+    .option("--message <text>", "why, for whoever looks at it", "")
+    .addHelpText(
+      "after",
+      `${SETTINGS}\nExit codes: 0 all are held, 1 some were sent already or do not exist, 2 bad usage.`,
+    )
+    .action((identifiers: string[], { message }: { message: string }) =>
+      withDatabase("reports", async ({ pool }) => {
+        const held = await holdPlanned(pool, identifiers, message);
+        const left = identifiers.filter((identifier) => !held.includes(identifier));
+        process.stdout.write(`${held.length} reports are held.\n`);
+        for (const identifier of left)
+          process.stdout.write(`${identifier} is not waiting to be sent: nothing was done\n`);
+        if (left.length > 0) process.exitCode = 1;
+      }),
+    );
+}
+
+function parseLimit(text: string): number {
+  const limit = Number(text);
+  if (!Number.isInteger(limit) || limit < 1 || limit > LIST_MAX) throw new InvalidArgumentError(`1 to ${LIST_MAX}`);
+  return limit;
+}
