@@ -1,14 +1,37 @@
 // A violation told with what happened to the customer: invoices, and reports that are not plain, oldest first.
-import type { Violation } from "./checks.ts";
+import type { EventName } from "./catalog.ts";
+import type { KnownCustomer, Violation } from "./checks.ts";
 import type { LedgerReading } from "./ledger-reading.ts";
 import type { StripeReading } from "./stripe-reading.ts";
 
 const LINES_MAX = 40;
 
-export function withHistory(violation: Violation, ledger: LedgerReading, stripe: StripeReading): string {
-  const { customer, eventName, message } = violation;
-  if (customer === undefined || eventName === undefined) return message;
-  const { customerId, stripeCustomerId } = customer;
+/** One text for each customer and Stripe meter that something is wrong with, and one for each thing that is nobody's. */
+export function withHistories(
+  violations: readonly Violation[],
+  ledger: LedgerReading,
+  stripe: StripeReading,
+): string[] {
+  const byLane = Map.groupBy(violations, ({ customer, eventName }) => `${customer?.customerId} ${eventName}`);
+  return [...byLane.values()].flatMap((found) => {
+    const [first] = found;
+    const messages = found.map(({ message }) => message);
+    if (first?.customer === undefined || first.eventName === undefined) return messages;
+    const { customer, eventName } = first;
+    return [
+      [`${customer.customerId} ${eventName}:`, ...messages, ...history(customer, eventName, ledger, stripe)].join(
+        "\n  ",
+      ),
+    ];
+  });
+}
+
+function history(
+  { customerId, stripeCustomerId }: KnownCustomer,
+  eventName: EventName,
+  ledger: LedgerReading,
+  stripe: StripeReading,
+): string[] {
   const periods = (stripe.periods.get(`${stripeCustomerId} ${eventName}`) ?? []).map((period) => {
     const state = period.billed === undefined ? "open" : `billed ${period.billed}`;
     return `  period ${at(period.startMs)} to ${at(period.endMs)}: ${period.invoiceId} ${state}`;
@@ -30,7 +53,7 @@ export function withHistory(violation: Violation, ledger: LedgerReading, stripe:
     });
   const shown = reports.slice(0, LINES_MAX);
   const more = reports.length > shown.length ? [`  and ${reports.length - shown.length} reports more`] : [];
-  return [`${customerId} ${eventName}: ${message}`, ...periods, ...shown, ...more].join("\n");
+  return [...periods, ...shown, ...more];
 }
 
 function at(timeMs: number): string {

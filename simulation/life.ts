@@ -115,6 +115,8 @@ export class Life {
   watch(pool: Pool): void {
     Reflect.set(pool, "connect", this.mortal(Reflect.get(pool, "connect").bind(pool)));
     pool.on("connect", (client) => {
+      // Its death may strike before anybody listens for what becomes of the connection.
+      client.on("error", () => {});
       Reflect.set(client, "query", this.mortal(Reflect.get(client, "query").bind(client)));
     });
   }

@@ -1,5 +1,7 @@
 // The processes of a deployment, put together of production code as `serve` does, but for time: one life each, and restarts.
+import { closePeriods } from "../src/app/close-periods.ts";
 import { Flush, FLUSH_SETTINGS, type FlushObserver } from "../src/app/flush.ts";
+import { leadAll, repeatedly } from "../src/app/lead.ts";
 import { ApplyStripeEvents, STORED_EVENT_TYPES } from "../src/app/apply-stripe-events.ts";
 import { LEASE_TIMING, runWhileHeld } from "../src/app/hold-lease.ts";
 import type { Intake } from "../src/app/ports/intake.ts";
@@ -7,6 +9,7 @@ import type { Logger } from "../src/app/ports/logger.ts";
 import { postgresAccounts } from "../src/postgres/accounts.ts";
 import { openDeployment } from "../src/postgres/deployment.ts";
 import { postgresFlushRequests } from "../src/postgres/flush-requests.ts";
+import { postgresInvoicedPeriods } from "../src/postgres/invoiced-periods.ts";
 import { postgresIntake } from "../src/postgres/intake.ts";
 import { postgresLease } from "../src/postgres/lease.ts";
 import { postgresLedger } from "../src/postgres/ledger.ts";
@@ -29,6 +32,8 @@ export const SHARDS = 4;
 const LEASE = "flush";
 export const STRIPE_KEY = "sk_test_simulated";
 export const WEBHOOK_SECRET = "whsec_simulated";
+/** Between looks for work; see IDLE_MS in quarter.ts. */
+const LOOK_MS = 30_000;
 /** By the real clock: what the simulated network may take before a call is given up. */
 const CALL_LIMIT_MS = 500;
 
@@ -67,15 +72,16 @@ export async function startFlushProcess(ground: Ground, name: string): Promise<S
   const clock = life.clock(ground.clock);
   const { logger, observer } = ground;
   const { deploymentId } = await openDeployment(pool, SHARDS, "postgres");
+  const context = { deploymentId, lateUsage: "current_period" } as const;
   const flush = new Flush({
     reports: postgresReports(pool, LEASE),
     requests: postgresFlushRequests(pool, LEASE),
     sink: life.port(stripeMeterEvents(openClient(ground), 30_000)),
-    deploymentId,
+    ...context,
     settings: {
       ...FLUSH_SETTINGS,
       intervalMs: 10 * MINUTE_MS,
-      pollMs: 30_000,
+      pollMs: LOOK_MS,
       sendsPerSecondMax: Number.POSITIVE_INFINITY,
       round: { concurrency: 8, limitMs: 30_000 },
     },
@@ -83,10 +89,21 @@ export async function startFlushProcess(ground: Ground, name: string): Promise<S
     logger,
     observer,
   });
-  const timing = { ...LEASE_TIMING, ttlMs: 3 * HOUR_MS, renewMs: 45 * MINUTE_MS, retryMs: 30_000 };
+  const timing = { ...LEASE_TIMING, ttlMs: 3 * HOUR_MS, renewMs: 45 * MINUTE_MS, retryMs: LOOK_MS };
   const holder = { lease: postgresLease(pool, LEASE), holder: name, timing, clock, logger };
   const stopping = new AbortController();
-  const running = runWhileHeld(holder, stopping.signal, (tenure) => flush.run(tenure));
+  const closing = { periods: postgresInvoicedPeriods(pool, LEASE), context, logger };
+  const works = [
+    flush.run.bind(flush),
+    repeatedly({
+      name: "the closing of invoiced periods",
+      intervalMs: LOOK_MS,
+      clock,
+      logger,
+      pass: (tenure) => closePeriods(closing, tenure),
+    }),
+  ];
+  const running = runWhileHeld(holder, stopping.signal, (tenure) => leadAll(tenure, works));
   return {
     life,
     async stop() {

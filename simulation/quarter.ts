@@ -7,7 +7,7 @@ import { Activity } from "./activity.ts";
 import { Cast } from "./cast.ts";
 import { judge, type Verdict } from "./checks.ts";
 import type { SinkName } from "./halves.ts";
-import { withHistory } from "./history.ts";
+import { withHistories } from "./history.ts";
 import { Deployment } from "./deployment.ts";
 import { readLedger } from "./ledger-reading.ts";
 import { Notebook } from "./notebook.ts";
@@ -20,6 +20,7 @@ import { readStripe } from "./stripe-reading.ts";
 import { Timeline } from "./timeline.ts";
 import { VirtualClock } from "./virtual-clock.ts";
 import { VirtualDatabase } from "./virtual-database.ts";
+import { drawWeather, happenings } from "./weather.ts";
 import { DAY_MS, HOUR_MS, MINUTE_MS, type World } from "./world.ts";
 
 /** What a quarter came to. */
@@ -61,7 +62,7 @@ const LOOK_MS_MAX = 60_000;
 const PACE_MS_MAX = 400;
 const BUSY_MACHINE_MS = 60_000;
 
-export async function playQuarter({ seed, world, databaseUrl, onDay }: QuarterOptions): Promise<QuarterResult> {
+export async function playQuarter({ seed, world, calm, databaseUrl, onDay }: QuarterOptions): Promise<QuarterResult> {
   const startedMs = performance.now();
   const activity = new Activity();
   const clock = new VirtualClock(world.startMs, (delayMs) =>
@@ -96,6 +97,7 @@ export async function playQuarter({ seed, world, databaseUrl, onDay }: QuarterOp
     const account = await SimulatedAccount.create(simulator);
     const cast = new Cast({ world, account, deployment, oracle, timeline, clock, database });
     await cast.enter();
+    if (!calm) timeline.putAll(happenings(drawWeather(seed, world), world.endMs, simulator, deployment));
     for (let dayMs = world.startMs; dayMs < world.endMs; dayMs += DAY_MS) {
       onDay((dayMs - world.startMs) / (world.endMs - world.startMs), new Date(dayMs).toISOString().slice(0, 10));
       await stage.playUntil(Math.min(dayMs + DAY_MS, world.endMs));
@@ -107,7 +109,7 @@ export async function playQuarter({ seed, world, databaseUrl, onDay }: QuarterOp
     const verdict = judge({ customers: cast.known, oracle, ledger, stripe });
     const byState = Map.groupBy(ledger.reports, ({ kind, state }) => `${kind} ${state}`);
     return {
-      violations: verdict.violations.map((one) => withHistory(one, ledger, stripe)),
+      violations: withHistories(verdict.violations, ledger, stripe),
       fates: verdict.fates,
       steps: stage.steps,
       wallMs: Math.round(performance.now() - startedMs),

@@ -1,0 +1,140 @@
+// Everything that goes wrong, drawn from the seed: what Stripe answers, how its webhooks come, which process dies when.
+import type { Fault } from "../src/stripe-simulator/control/faults.ts";
+import type { StripeSimulator } from "../src/stripe-simulator/server.ts";
+import type { Deployment, Role } from "./deployment.ts";
+import { Random } from "./random.ts";
+import type { Happening } from "./timeline.ts";
+import { DAY_MS, HOUR_MS, MINUTE_MS, type World } from "./world.ts";
+
+const WRITES = ["POST /v1/billing/meter_events"];
+const READS = ["GET /v1/subscriptions/:id", "GET /v1/invoices/:id"];
+
+/** Longer than a call's limit, by the real clock. */
+const SLOW_MS = 700;
+const ROLES: readonly Role[] = ["leader", "standby", "webhooks", "intake"];
+
+export interface Weather {
+  /** Faults in force whenever there is no outage. */
+  readonly faults: readonly Fault[];
+  /** Stripe is away, from and until. */
+  readonly outages: readonly { readonly fromMs: number; readonly untilMs: number; readonly faults: readonly Fault[] }[];
+  readonly webhooks: readonly WebhookEpisode[];
+  readonly deaths: readonly {
+    readonly atMs: number;
+    readonly role: Role;
+    readonly callsLeft: number;
+    readonly strikes: "before" | "after";
+  }[];
+}
+
+interface WebhookEpisode {
+  readonly fromMs: number;
+  readonly untilMs: number;
+  /** Held back and let go in this order, or sent so many times each. */
+  readonly kind: { readonly heldUntil: "created" | "reversed" | "shuffled" } | { readonly copies: number };
+}
+
+export function drawWeather(seed: number, world: World): Weather {
+  const random = new Random(seed, "weather");
+  const within = (lastMs: number) => world.startMs + random.whole(HOUR_MS, world.endMs - world.startMs - lastMs);
+  const renewals = world.customers.map(({ subscribing }) => subscribing.anchorMs);
+  return {
+    faults: [
+      ...WRITES.flatMap((route) => writeFaults(random, route)),
+      ...READS.flatMap((route) => readFaults(random, route)),
+    ],
+    outages: random.chance(0.4) ? [drawOutage(random, within(3 * DAY_MS))] : [],
+    webhooks: Array.from({ length: random.whole(2, 6) }, () => drawEpisode(random, within(3 * DAY_MS))),
+    deaths: Array.from({ length: random.whole(4, 12) }, () => ({
+      // Half of them when there is most to do.
+      atMs: random.chance(0.5) ? random.pick(renewals) : within(0),
+      role: random.pick(ROLES),
+      callsLeft: random.whole(0, 80),
+      strikes: random.pick(["before", "after"] as const),
+    })),
+  };
+}
+
+function writeFaults(random: Random, route: string): Fault[] {
+  const some = (most: number) => random.spread(0.001, most);
+  const strike = (fault: Omit<Fault, "route" | "rate">, most = 0.04): Fault => ({ route, rate: some(most), ...fault });
+  return [
+    strike({ kind: "rate_limited", reason: "endpoint-rate" }),
+    strike({ kind: "rate_limited", shouldRetry: true }),
+    strike({ kind: "lock_timeout" }),
+    strike({ kind: "conflict" }),
+    strike({ kind: "server_error", processed: true }),
+    strike({ kind: "server_error", processed: false, status: 503 }),
+    strike({ kind: "bad_gateway", processed: true }),
+    strike({ kind: "bad_gateway" }),
+    strike({ kind: "reset_before" }),
+    strike({ kind: "reset_after" }),
+    strike({ kind: "truncated" }),
+    // These cost real time.
+    strike({ kind: "slow_answer", delayMs: SLOW_MS }, 0.003),
+    strike({ kind: "slow_processing", delayMs: SLOW_MS }, 0.003),
+  ];
+}
+
+/** Reads are tried again by the SDK, on the real clock: few. */
+function readFaults(random: Random, route: string): Fault[] {
+  const strike = (fault: Omit<Fault, "route" | "rate">): Fault => ({
+    route,
+    rate: random.spread(0.001, 0.01),
+    ...fault,
+  });
+  return [
+    strike({ kind: "rate_limited", reason: "global-rate" }),
+    strike({ kind: "server_error" }),
+    strike({ kind: "bad_gateway" }),
+    strike({ kind: "reset_before" }),
+    strike({ kind: "truncated" }),
+  ];
+}
+
+/** Long enough to pass the horizon within which a report may be sent again. */
+function drawOutage(random: Random, fromMs: number): Weather["outages"][number] {
+  const untilMs = fromMs + random.whole(20 * HOUR_MS, 30 * HOUR_MS);
+  const processed = random.chance(0.3);
+  const faults = [...WRITES, ...READS].map((route): Fault => ({ route, kind: "bad_gateway", processed }));
+  return { fromMs, untilMs, faults };
+}
+
+function drawEpisode(random: Random, fromMs: number): WebhookEpisode {
+  if (random.chance(0.5)) {
+    return { fromMs, untilMs: fromMs + random.whole(HOUR_MS, 10 * DAY_MS), kind: { copies: random.whole(2, 3) } };
+  }
+  const heldUntil = random.pick(["created", "reversed", "shuffled"] as const);
+  return { fromMs, untilMs: fromMs + random.whole(MINUTE_MS, 30 * HOUR_MS), kind: { heldUntil } };
+}
+
+/** The weather as happenings; it clears up at `untilMs` for good. */
+export function happenings(
+  weather: Weather,
+  untilMs: number,
+  simulator: StripeSimulator,
+  deployment: Deployment,
+): Happening[] {
+  const settled: Happening[] = [];
+  const at = (atMs: number, run: () => void | Promise<void>) => settled.push({ atMs, run: async () => run() });
+  const setFaults = (faults: readonly Fault[]) => {
+    simulator.clearFaults();
+    for (const fault of faults) simulator.addFault(fault);
+  };
+  at(0, () => setFaults(weather.faults));
+  for (const { fromMs, untilMs: endMs, faults } of weather.outages) {
+    at(fromMs, () => setFaults(faults));
+    at(endMs, () => setFaults(weather.faults));
+  }
+  for (const { fromMs, untilMs: endMs, kind } of weather.webhooks) {
+    at(fromMs, () => simulator.configureWebhooks("copies" in kind ? { copies: kind.copies } : { hold: true }));
+    at(endMs, () =>
+      "copies" in kind ? simulator.configureWebhooks({ copies: 1 }) : simulator.releaseWebhooks(kind.heldUntil),
+    );
+  }
+  for (const { atMs, role, callsLeft, strikes } of weather.deaths) {
+    at(atMs, () => deployment.doom(role, { callsLeft, strikes }));
+  }
+  at(untilMs, () => setFaults([]));
+  return settled;
+}
