@@ -98,7 +98,7 @@ export class Flush {
   }
 
   async #run(tenure: Tenure): Promise<void> {
-    const { requests, settings, clock, reports, observer } = this.#options;
+    const { requests, settings, clock, sink } = this.#options;
     let passDueMs = clock.monotonicMs();
     while (tenure.mayBegin()) {
       await this.#planRequested(tenure);
@@ -106,10 +106,10 @@ export class Flush {
         passDueMs = clock.monotonicMs() + settings.intervalMs;
         await this.#replaceClosed(tenure);
         await this.#pass(tenure, { customerId: undefined, includeOpen: false });
-        observer.backlog(await reports.backlog(), await reports.deadlines());
+        await this.#look();
       }
       const goOn = await this.#round(tenure);
-      await requests.complete(tenure.grant);
+      await requests.complete(tenure.grant, sink.name);
       if (!goOn) await clock.sleep(settings.pollMs, tenure.stopping);
     }
   }
@@ -123,6 +123,17 @@ export class Flush {
     }
     if (replaced > 0)
       logger.warn({ reports: replaced }, "replaced reports whose billing period closed before they were sent");
+  }
+
+  async #look(): Promise<void> {
+    const { reports, sink, observer, logger } = this.#options;
+    const backlog = await reports.backlog();
+    observer.backlog(backlog, await reports.deadlines());
+    if (backlog.otherSinkReports > 0)
+      logger.warn(
+        { reports: backlog.otherSinkReports, sink: sink.name },
+        "some reports were sent another way and wait until STRIPE_SINK is again what it was; after 23 h they are held",
+      );
   }
 
   /** Covers open requests: one pass for all when any is for all, else one a customer. */
@@ -172,7 +183,8 @@ export class Flush {
     await reports.settle(tenure.grant, result.settled); // 4
     this.#tell(result);
     const { counts } = result;
-    const calm = counts.throttled === 0 && counts.unknown <= counts.accepted + counts.duplicate + counts.refused;
+    const ended = counts.accepted + counts.taken + counts.duplicate + counts.refused;
+    const calm = counts.throttled === 0 && counts.unknown <= ended;
     if (calm) this.#rate.speedUp();
     else this.#rate.slowDown();
     return calm;

@@ -135,6 +135,8 @@ export function splitValue(delta: bigint): bigint[] {
 /** What a sink said of one send. */
 export type SinkOutcome =
   | { readonly kind: "accepted" }
+  /** Taken without a check: whether it counts, only Stripe's summaries tell. */
+  | { readonly kind: "taken" }
   /** The sink already had this identifier: as good as accepted. */
   | { readonly kind: "duplicate" }
   /** Never will be taken as it is. */
@@ -169,14 +171,14 @@ export function maySend(firstAttemptMs: number | undefined, nowMs: number): bool
 
 /** Where an outcome leaves a report. */
 export interface Settlement {
-  readonly state: "planned" | "unknown" | "accepted" | "held";
+  readonly state: "planned" | "unknown" | "sent" | "accepted" | "held";
   /** Earliest next send, after the settlement; 0 where there is none, or where it may be at once. */
   readonly retryAfterMs: number;
   /** Sends made, this one included. */
   readonly attempts: number;
   /** Whether no send so far can have been processed: the resend horizon then starts afresh with the next one. */
   readonly untouched: boolean;
-  /** Machine-readable cause for held, planned again or unknown; empty when accepted. */
+  /** Machine-readable cause for held, planned again or unknown; empty when sent or accepted. */
   readonly reason: string;
   /** For people; at most MESSAGE_MAX characters. */
   readonly message: string;
@@ -195,6 +197,8 @@ export function settle(outcome: SinkOutcome, before: "planned" | "unknown", atte
     case "accepted":
     case "duplicate":
       return { ...ended, state: "accepted" };
+    case "taken":
+      return { ...ended, state: "sent" };
     case "refused": {
       const message = shortened(outcome.message);
       return { ...ended, state: "held", untouched: before === "planned", reason: outcome.code, message };

@@ -28,8 +28,8 @@ export function postgresFlushRequests(pool: Pool, leaseName: string): FlushReque
     async planned(grant, requestIds) {
       await inFencedTransaction(pool, leaseName, grant, (client) => client.query(PLANNED, [requestIds]));
     },
-    async complete(grant) {
-      const result = await inFencedTransaction(pool, leaseName, grant, (client) => client.query(COMPLETE));
+    async complete(grant, sink) {
+      const result = await inFencedTransaction(pool, leaseName, grant, (client) => client.query(COMPLETE, [sink]));
       return result.rowCount ?? 0;
     },
     async isComplete(requestId) {

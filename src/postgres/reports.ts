@@ -1,7 +1,14 @@
 // The outbox. Each write is one transaction behind the lease's fence, and works on a whole batch.
-import type { ClaimStep, Deadline, PlanCursor, Reports, SettledReport } from "../app/ports/reports.ts";
+import type { ClaimStep, Deadline, PlanCursor, Reports, SettledReport, SinkName } from "../app/ports/reports.ts";
 import { FINALIZATION_MARGIN_MS } from "../domain/late-usage.ts";
-import { HELD_OUTCOME_UNKNOWN, maySend, type PendingWindow, type Report, type ReportKind } from "../domain/report.ts";
+import {
+  HELD_OUTCOME_UNKNOWN,
+  maySend,
+  type PendingWindow,
+  RESEND_HORIZON_MS,
+  type Report,
+  type ReportKind,
+} from "../domain/report.ts";
 import { toJson } from "./json.ts";
 import { inFencedTransaction } from "./lease.ts";
 import type { Pool, PoolClient } from "./pool.ts";
@@ -23,8 +30,8 @@ const DEADLINES = sqlFile("report-deadlines");
  */
 const DUE_IN_INDEX_ORDER = "SET LOCAL enable_sort = off";
 
-/** Reports behind the lease named `leaseName`. Rejects when Postgres is away; whether a write was done is then unknown, and harmless. */
-export function postgresReports(pool: Pool, leaseName: string): Reports {
+/** Reports behind the lease named `leaseName`, for `sink`. Rejects when Postgres is away; whether a write was done is then unknown, and harmless. */
+export function postgresReports(pool: Pool, leaseName: string, sink: SinkName): Reports {
   return {
     plan(grant, scope, after, limit, decide) {
       return inFencedTransaction(pool, leaseName, grant, async (client) => {
@@ -56,7 +63,7 @@ export function postgresReports(pool: Pool, leaseName: string): Reports {
       );
     },
     claim(grant, limit) {
-      return inFencedTransaction(pool, leaseName, grant, (client) => claim(client, grant.epoch, limit));
+      return inFencedTransaction(pool, leaseName, grant, (client) => claim(client, grant.epoch, sink, limit));
     },
     async settle(grant, settled) {
       if (settled.length === 0) return;
@@ -65,11 +72,12 @@ export function postgresReports(pool: Pool, leaseName: string): Reports {
     },
     deadlines: () => readDeadlines(pool),
     async backlog() {
-      const result = await pool.query<BacklogRow>(BACKLOG);
+      const result = await pool.query<BacklogRow>(BACKLOG, [sink]);
       const row = result.rows[0];
       if (row === undefined) throw new Error("the backlog query returned no row");
       return {
         openReports: Number(row.open_reports),
+        otherSinkReports: Number(row.other_sink_reports),
         heldReports: Number(row.held_reports),
         unmappedWindows: Number(row.unmapped_windows),
         lagMs: Number(row.lag_ms),
@@ -88,14 +96,15 @@ export async function readDeadlines(pool: Pool): Promise<readonly Deadline[]> {
 }
 
 /** The database's clock decides what is past the horizon: it also stamped the first attempts. */
-async function claim(client: PoolClient, epoch: bigint, limit: number): Promise<ClaimStep> {
+async function claim(client: PoolClient, epoch: bigint, sink: SinkName, limit: number): Promise<ClaimStep> {
   await client.query(DUE_IN_INDEX_ORDER);
-  const due = await client.query<DueRow>(DUE, [epoch, limit]);
+  const due = await client.query<DueRow>(DUE, [epoch, limit, sink, RESEND_HORIZON_MS]);
   const mayBeSent = (row: DueRow) => maySend(row.first_attempt_at?.getTime(), row.now.getTime());
-  const sendable = due.rows.filter(mayBeSent);
+  // The query's horizon is finer than a millisecond: what it found past it is another sink's and may seem not to be.
+  const sendable = due.rows.filter((row) => mayBeSent(row) && (row.sink === "" || row.sink === sink));
   const held = due.rows.filter((row) => !mayBeSent(row)).map((row) => row.identifier);
   if (held.length > 0) await client.query(HOLD, [epoch, held, HELD_OUTCOME_UNKNOWN]);
-  if (sendable.length > 0) await client.query(MARK_SENDING, [epoch, sendable.map((row) => row.identifier)]);
+  if (sendable.length > 0) await client.query(MARK_SENDING, [epoch, sendable.map((row) => row.identifier), sink]);
   const claimed = sendable.map((row) => ({ ...toReport(row), before: row.before, attempts: row.attempts + 1 }));
   return { claimed, held };
 }
@@ -130,6 +139,7 @@ interface DueRow {
   event_timestamp: Date;
   late: boolean;
   attempts: number;
+  sink: SinkName | "";
   before: "planned" | "unknown";
   first_attempt_at: Date | null;
   now: Date;
@@ -142,7 +152,10 @@ interface DeadlineRow {
   overdue: string;
 }
 
-type BacklogRow = Record<"open_reports" | "held_reports" | "unmapped_windows" | "lag_ms", string>;
+type BacklogRow = Record<
+  "open_reports" | "other_sink_reports" | "held_reports" | "unmapped_windows" | "lag_ms",
+  string
+>;
 
 function toPendingWindow(row: WindowRow): PendingWindow {
   return {

@@ -38,12 +38,13 @@ export function createFlush(
   foundation: Pick<Foundation, "config" | "pool" | "deployment" | "processId" | "logger" | "metrics">,
 ): FlushParts {
   const { config, pool, deployment, processId, logger, metrics } = foundation;
-  const reports = postgresReports(pool, FLUSH_LEASE);
+  const sink = stripeMeterEvents(openStripeOf(config), SEND_LIMIT_MS);
+  const reports = postgresReports(pool, FLUSH_LEASE, sink.name);
   const requests = postgresFlushRequests(pool, FLUSH_LEASE);
   const flush = new Flush({
     reports,
     requests,
-    sink: stripeMeterEvents(openStripeOf(config), SEND_LIMIT_MS),
+    sink,
     deploymentId: deployment.deploymentId,
     lateUsage: config.lateUsage,
     settings: {

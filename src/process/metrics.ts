@@ -143,7 +143,7 @@ function flushObserver(registers: Registry[], nowMs: () => number): FlushObserve
   });
   const outbox = new Gauge({
     name: "metering_outbox",
-    help: "What has not come to its end: open and held reports, and windows whose customer is unknown to Stripe.",
+    help: "What has not come to its end: open reports, those of them that wait for another STRIPE_SINK, held reports, and windows whose customer is unknown to Stripe.",
     labelNames: ["what"],
     registers,
   });
@@ -185,6 +185,7 @@ function flushObserver(registers: Registry[], nowMs: () => number): FlushObserve
         overdue.set({ kind }, late);
       }
       outbox.set({ what: "open_reports" }, backlog.openReports);
+      outbox.set({ what: "other_sink_reports" }, backlog.otherSinkReports);
       outbox.set({ what: "held_reports" }, backlog.heldReports);
       outbox.set({ what: "unmapped_windows" }, backlog.unmappedWindows);
       oldest = { lagMs: backlog.lagMs, atMs: nowMs() };

@@ -9,18 +9,22 @@ import { outcomeOfError } from "./outcome.ts";
  * the connection is left to the client's own timeout. Meters must have the default mapping (see meters.ts).
  */
 export function stripeMeterEvents(stripe: Stripe, limitMs: number): MeterSink {
+  const send = async (report: Report, signal: AbortSignal): Promise<SinkOutcome> => {
+    if (signal.aborted) return { kind: "unknown", message: "aborted before it was sent" };
+    try {
+      return outcomeOfAnswer(
+        await within(create(stripe, report), AbortSignal.any([signal, AbortSignal.timeout(limitMs)])),
+        report,
+      );
+    } catch (error) {
+      return outcomeOfError(error);
+    }
+  };
   return {
-    async send(report, signal) {
-      if (signal.aborted) return { kind: "unknown", message: "aborted before it was sent" };
-      try {
-        return outcomeOfAnswer(
-          await within(create(stripe, report), AbortSignal.any([signal, AbortSignal.timeout(limitMs)])),
-          report,
-        );
-      } catch (error) {
-        return outcomeOfError(error);
-      }
-    },
+    name: "v1",
+    batchMax: 1,
+    serial: true,
+    send: (reports, signal) => Promise.all(reports.map((report) => send(report, signal))),
   };
 }
 

@@ -80,6 +80,8 @@ export interface FlushRequest {
 export interface Backlog {
   /** Planned, being sent, or of unknown fate. */
   readonly openReports: number;
+  /** Of the open ones, those that were sent through another sink than this: they wait until it is configured again. */
+  readonly otherSinkReports: number;
   /** Held until somebody decides. */
   readonly heldReports: number;
   /** Windows that cannot be planned, since no Stripe customer is known for them. */
@@ -100,7 +102,7 @@ export interface Deadline {
   readonly overdue: number;
 }
 
-/** Every write carries the leader's grant and rejects with StaleLeaseError, nothing written, once another epoch was given out. */
+/** The outbox, as seen by one sink. Every write carries the leader's grant and rejects with StaleLeaseError, nothing written, once another epoch was given out. */
 export interface Reports {
   /**
    * Freezes up to `limit` windows of the scope, oldest first from `after` on, in one transaction. A pass from undefined to the end sees
@@ -125,7 +127,8 @@ export interface Reports {
   ): Promise<readonly PlannedReport[]>;
   /**
    * Marks up to `limit` due reports as being sent. Due: planned or unknown past their retry time, or left "sending" by an earlier leader.
-   * Those past the resend horizon, on the database's clock, are held instead, with HELD_OUTCOME_UNKNOWN.
+   * Those past the resend horizon, on the database's clock, are held instead, with HELD_OUTCOME_UNKNOWN. A report belongs to the sink
+   * that it was marked for, unless surely nothing of it was processed; others' are left alone, since two sinks may not share identifiers.
    */
   claim(grant: LeaseGrant, limit: number): Promise<ClaimStep>;
   /** Records how sends ended, all in one transaction. Only what this grant claimed is touched, and once. */
@@ -147,17 +150,26 @@ export interface FlushRequests {
   unplanned(): Promise<readonly FlushRequest[]>;
   /** A pass that began after these were read covered them to its end. */
   planned(grant: LeaseGrant, requestIds: readonly bigint[]): Promise<void>;
-  /** Completes planned requests whose reports were all tried: settled, or waiting for a retry. Returns how many. */
-  complete(grant: LeaseGrant): Promise<number>;
+  /** Completes planned requests whose reports were all tried: settled, waiting for a retry, or of another sink. Returns how many. */
+  complete(grant: LeaseGrant, sink: SinkName): Promise<number>;
   /** Also true of requests long forgotten. */
   isComplete(requestId: bigint): Promise<boolean>;
 }
 
-/** Where reports go. Stripe's v1 meter events now; other sinks are adapters. */
+/** Ways to Stripe: one meter event a request, checked at once; or the stream of many a request, checked by nobody who would tell. */
+export type SinkName = "v1" | "stream";
+
+/** Where reports go. */
 export interface MeterSink {
+  readonly name: SinkName;
+  /** Most reports in one request. */
+  readonly batchMax: number;
+  /** Whether requests of one Stripe customer and event name must follow one another. Those of cancels always do. */
+  readonly serial: boolean;
   /**
-   * Sends one report, with its identifier also as idempotency key. Never rejects: what goes wrong is an outcome. An abort ends the wait
-   * at once, as "unknown".
+   * Makes one request of 1 to batchMax reports; a cancel comes alone. Outcomes in order. "split": refused as a whole on account of some of
+   * its reports, two or more, and surely not processed: send them in smaller requests. Never rejects: what goes wrong is an outcome. An
+   * abort ends the wait at once, as "unknown".
    */
-  send(report: Report, signal: AbortSignal): Promise<SinkOutcome>;
+  send(reports: readonly Report[], signal: AbortSignal): Promise<readonly SinkOutcome[] | "split">;
 }

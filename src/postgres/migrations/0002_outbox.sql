@@ -29,7 +29,8 @@ ALTER TABLE report
   ADD COLUMN late boolean NOT NULL DEFAULT false,
   -- When the draft invoice of the report's period becomes final, once a draft is known.
   ADD COLUMN finalizes_at timestamptz,
-  -- The way that it was first sent: 'v1', 'stream', or empty. It is never sent another way: identifiers may not be shared between them.
+  -- The way that it is sent: 'v1', 'stream', or empty while it was not, or surely not processed. It is never sent another way after that:
+  -- identifiers may not be shared between them.
   ADD COLUMN sink text NOT NULL DEFAULT '',
   -- When Stripe's summary of the event's hour was found to agree with what is believed of it.
   ADD COLUMN reconciled_at timestamptz,
@@ -58,7 +59,7 @@ BEGIN
      IS DISTINCT FROM
      (OLD.identifier, OLD.kind, OLD.origin, OLD.customer_id, OLD.stripe_customer_id, OLD.event_name, OLD.payload, OLD.window_start,
       OLD.sequence, OLD.value, OLD.event_timestamp, OLD.late)
-    OR OLD.sink <> '' AND NEW.sink <> OLD.sink
+    OR OLD.sink <> '' AND NEW.sink <> OLD.sink AND (NEW.sink <> '' OR NEW.first_attempt_at IS NOT NULL)
   THEN
     RAISE EXCEPTION 'report % is frozen', OLD.identifier USING ERRCODE = 'integrity_constraint_violation';
   END IF;

@@ -1,11 +1,12 @@
 -- Records how sends ended; accepted values are added to their windows. Rows that this epoch is not sending are let be, so a repeat adds
--- nothing. What was surely not processed starts its resend horizon afresh.
+-- nothing. What was surely not processed starts its resend horizon afresh, and may go through any sink.
 -- Windows are locked in the order of the primary key, as appliers do.
 -- $1 bigint: epoch; $2 json: settlements. Primary keys of report and pending_window.
 WITH settled AS (
   UPDATE report r
   SET state = s.state, reason = s.reason, message = s.message, attempts = s.attempts,
     first_attempt_at = CASE WHEN s.untouched THEN NULL ELSE r.first_attempt_at END,
+    sink = CASE WHEN s.state = 'planned' AND s.untouched THEN '' ELSE r.sink END,
     next_attempt_at = now() + s."retryAfterMs" * interval '1 ms',
     settled_at = CASE WHEN s.state IN ('sent', 'accepted', 'held') THEN now() END
   FROM json_to_recordset($2::json) AS s(identifier text, state text, reason text, message text, attempts integer,

@@ -2,6 +2,7 @@
 import { randomUUID } from "node:crypto";
 import { Command } from "commander";
 import { flushNow } from "../../app/flush-now.ts";
+import type { Backlog } from "../../app/ports/reports.ts";
 import { readDeployment } from "../../postgres/deployment.ts";
 import { checkSchema } from "../../postgres/migrate.ts";
 import { openPool } from "../../postgres/pool.ts";
@@ -25,7 +26,10 @@ export function buildCommand(): Command {
         "Leads itself for that long where no service runs. Reports that are to be tried again, or are held, are not waited for.",
     )
     .option("--customer <id>", "only this customer")
-    .option("--json", 'print one JSON object: {"openReports":..,"heldReports":..,"unmappedWindows":..}')
+    .option(
+      "--json",
+      'print one JSON object: {"openReports":..,"otherSinkReports":..,"heldReports":..,"unmappedWindows":..}',
+    )
     .addHelpText(
       "after",
       `
@@ -58,8 +62,7 @@ Example: metering flush --customer cus_123`,
           process.exitCode = 130;
           throw new OperatorError("interrupted; the leader goes on with what was asked");
         }
-        const { openReports, heldReports, unmappedWindows } = await parts.reports.backlog();
-        const left = { openReports, heldReports, unmappedWindows };
+        const { lagMs: _, ...left } = await parts.reports.backlog();
         process.stdout.write(options.json ? `${JSON.stringify(left)}\n` : describe(options.customer, left));
       } finally {
         await pool.end();
@@ -74,13 +77,13 @@ function showProgress(openReports: number | undefined): void {
 }
 
 /** The counts are those of all customers. */
-function describe(
-  customerId: string | undefined,
-  left: { openReports: number; heldReports: number; unmappedWindows: number },
-): string {
+function describe(customerId: string | undefined, left: Omit<Backlog, "lagMs">): string {
   const whose = customerId === undefined ? "Everything" : `Everything of ${customerId}`;
   const lines = [`${whose} that the ledger holds for a known Stripe customer was sent once.`];
-  if (left.openReports > 0) lines.push(`Of all customers: ${left.openReports} reports will be tried again.`);
+  const triedAgain = left.openReports - left.otherSinkReports;
+  if (triedAgain > 0) lines.push(`Of all customers: ${triedAgain} reports will be tried again.`);
+  if (left.otherSinkReports > 0)
+    lines.push(`Of all customers: ${left.otherSinkReports} reports wait until STRIPE_SINK is again what it was.`);
   if (left.heldReports > 0)
     lines.push(`Of all customers: ${left.heldReports} reports are held: see "metering status".`);
   if (left.unmappedWindows > 0)

@@ -96,9 +96,9 @@ test("a leader that was paused while sending wakes up to find another: its answe
   const settles: unknown[] = [];
   const sink = new CountingSink();
   const sleeping = new (class extends CountingSink {
-    override async send(): Promise<SinkOutcome> {
+    override async send(): Promise<SinkOutcome[]> {
       await paused;
-      return { kind: "refused", code: "other", message: "an answer from long ago" };
+      return [{ kind: "refused", code: "other", message: "an answer from long ago" }];
     }
   })();
   const wrap = (reports: Reports): Reports => ({

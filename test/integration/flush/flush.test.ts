@@ -1,6 +1,6 @@
 import { describe, expect, test, vi } from "vitest";
 import { flushNow } from "../../../src/app/flush-now.ts";
-import type { Backlog } from "../../../src/app/ports/reports.ts";
+import type { Backlog, MeterSink } from "../../../src/app/ports/reports.ts";
 import type { RoundCounts } from "../../../src/app/send-round.ts";
 import { useServedDatabase } from "../../support/postgres.ts";
 import { pickSeed, randomFrom } from "../../support/seed.ts";
@@ -127,10 +127,13 @@ test("a clean stop finishes what is being sent, settles it, and begins nothing",
 test("a stop does not wait for a sink that never answers", async () => {
   const { pool } = await useServedDatabase();
   await addUsage(pool, { customerId: "cus_1" });
-  const stuck = {
-    send: (_: unknown, signal: AbortSignal) =>
-      new Promise<{ kind: "unknown"; message: string }>((resolve) => {
-        signal.addEventListener("abort", () => resolve({ kind: "unknown", message: "aborted" }));
+  const stuck: MeterSink = {
+    name: "v1",
+    batchMax: 1,
+    serial: true,
+    send: (_, signal) =>
+      new Promise((resolve) => {
+        signal.addEventListener("abort", () => resolve([{ kind: "unknown", message: "aborted" }]));
       }),
   };
   const leader = startLeader(pool, { sink: stuck, timing: { stopGraceMs: 100 } });

@@ -59,6 +59,7 @@ export interface ReportRow {
   customer_id: string;
   state: string;
   reason: string;
+  sink: string;
   attempts: number;
   value: string;
   first_attempt_at: Date | null;
@@ -72,6 +73,9 @@ export async function reportRows(pool: Pool): Promise<ReportRow[]> {
 
 /** Counts each identifier once, like Stripe, and watches that nobody sends side by side what must be sent one by one. */
 export class CountingSink implements MeterSink {
+  readonly name = "v1";
+  readonly batchMax = 1;
+  readonly serial = true;
   readonly counted = new Map<string, Report>();
   /** Identifiers in the order they came, repeats included. */
   readonly calls: string[] = [];
@@ -88,7 +92,11 @@ export class CountingSink implements MeterSink {
     this.#fate = fate;
   }
 
-  async send(report: Report, signal: AbortSignal): Promise<SinkOutcome> {
+  send(reports: readonly Report[], signal: AbortSignal): Promise<readonly SinkOutcome[]> {
+    return Promise.all(reports.map((report) => this.#sendOne(report, signal)));
+  }
+
+  async #sendOne(report: Report, signal: AbortSignal): Promise<SinkOutcome> {
     const lane = `${report.stripeCustomerId} ${report.eventName}`;
     if (this.#inFlight.has(lane)) this.violations.push(`two sends of ${lane} at once`);
     this.#inFlight.set(lane, 1);
@@ -148,7 +156,7 @@ export function flushParts(
   { sink, settings, timing, lateUsage = "current_period", wrap = (r) => r, observer = unobserved }: LeaderOptions,
 ) {
   const clock = testClock();
-  const reports = wrap(postgresReports(pool, LEASE));
+  const reports = wrap(postgresReports(pool, LEASE, sink.name));
   const requests = postgresFlushRequests(pool, LEASE);
   const flush = new Flush({
     reports,

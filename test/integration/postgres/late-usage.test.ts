@@ -22,7 +22,7 @@ async function setUp(lateUsage: "current_period" | "hold" = "current_period") {
   const grant = await lease.acquire("test", 60_000);
   if (grant === undefined) throw new Error("the lease is taken");
   onTestFinished(() => lease.release(grant));
-  const reports = postgresReports(pool, LEASE);
+  const reports = postgresReports(pool, LEASE, "v1");
   const context = { ...CONTEXT, lateUsage };
   const plan = () =>
     reports.plan(

@@ -28,7 +28,7 @@ async function setUp() {
     if (grant === undefined) throw new Error("the lease is held");
     return grant;
   };
-  const reports = postgresReports(pool, LEASE);
+  const reports = postgresReports(pool, LEASE, "v1");
   const requests = postgresFlushRequests(pool, LEASE);
   const grant = await appoint();
   const planAll = async (scope = ALL_CLOSED, by: LeaseGrant = grant) =>
@@ -327,7 +327,13 @@ describe("settle", () => {
     expect(await reportRows(pool)).toMatchObject([
       { state: "held", reason: "no_such_customer", first_attempt_at: null },
     ]);
-    expect(await reports.backlog()).toEqual({ openReports: 0, heldReports: 1, unmappedWindows: 0, lagMs: 0 });
+    expect(await reports.backlog()).toEqual({
+      openReports: 0,
+      otherSinkReports: 0,
+      heldReports: 1,
+      unmappedWindows: 0,
+      lagMs: 0,
+    });
     expect((await reports.claim(grant, 10)).claimed).toEqual([]);
   });
 
@@ -336,6 +342,65 @@ describe("settle", () => {
     await reports.settle(grant, [{ report, settlement: giveBack(report.before, report.attempts) }]);
     expect(await reportRows(pool)).toMatchObject([{ state: "planned", first_attempt_at: null, attempts: 0 }]);
     expect((await reports.claim(grant, 10)).claimed).toEqual([report]);
+  });
+});
+
+describe("a report belongs to the sink that it was sent through", () => {
+  async function sentThroughV1(outcome: SinkOutcome) {
+    const parts = await setUp();
+    await addUsage(parts.pool, { customerId: "cus_1", quantity: 7n });
+    await parts.planAll();
+    await parts.finish(await only((await parts.reports.claim(parts.grant, 10)).claimed), outcome);
+    await parts.pool.query("UPDATE report SET next_attempt_at = now()");
+    return { ...parts, stream: postgresReports(parts.pool, LEASE, "stream") };
+  }
+  const sink = async (pool: Pool) => (await only(reportRows(pool))).sink;
+
+  test("another leaves it alone, counts it, and does not wait for it", async () => {
+    const { pool, reports, stream, requests, grant } = await sentThroughV1({ kind: "unknown", message: "timeout" });
+    expect(await sink(pool)).toBe("v1");
+    expect(await stream.claim(grant, 10)).toEqual({ claimed: [], held: [] });
+    expect(await stream.backlog()).toMatchObject({ openReports: 1, otherSinkReports: 1 });
+    expect(await reports.backlog()).toMatchObject({ openReports: 1, otherSinkReports: 0 });
+    for (const customer of ["cus_1", undefined]) await requests.request(customer);
+    await requests.planned(
+      grant,
+      (await requests.unplanned()).map((request) => request.requestId),
+    );
+    expect(await requests.complete(grant, "v1")).toBe(0);
+    expect(await requests.complete(grant, "stream")).toBe(2);
+    expect((await reports.claim(grant, 10)).claimed).toMatchObject([{ before: "unknown", attempts: 2 }]);
+  });
+
+  test("another holds it once the sink that it was sent through may not send it again either", async () => {
+    const { pool, stream, grant } = await sentThroughV1({ kind: "unknown", message: "timeout" });
+    await pool.query("UPDATE report SET first_attempt_at = now() - interval '23 hours'");
+    const { claimed, held } = await stream.claim(grant, 10);
+    expect([claimed.length, held.length]).toEqual([0, 1]);
+    expect(await reportRows(pool)).toMatchObject([{ state: "held", reason: "outcome_unknown" }]);
+  });
+
+  test("what was surely not processed may go through any", async () => {
+    const { pool, stream, grant, finish } = await sentThroughV1({ kind: "throttled", message: "slower" });
+    expect(await sink(pool)).toBe("");
+    await finish(await only((await stream.claim(grant, 10)).claimed), { kind: "taken" });
+    expect(await reportRows(pool)).toMatchObject([{ state: "sent", sink: "stream" }]);
+    // Taken is not counted: only the summaries tell.
+    expect((await pool.query("SELECT accepted FROM pending_window")).rows).toEqual([{ accepted: "0" }]);
+    expect(await stream.backlog()).toMatchObject({ openReports: 0 });
+  });
+
+  test("a throttled resend of what may have been processed stays where it is", async () => {
+    const { pool, reports, stream, grant, finish } = await sentThroughV1({ kind: "unknown", message: "timeout" });
+    await finish(await only((await reports.claim(grant, 10)).claimed), { kind: "throttled", message: "slower" });
+    await pool.query("UPDATE report SET next_attempt_at = now()");
+    expect((await stream.claim(grant, 10)).claimed).toEqual([]);
+  });
+
+  test("no statement can change it while something of it may have been processed", async () => {
+    const { pool } = await sentThroughV1({ kind: "unknown", message: "timeout" });
+    for (const change of ["sink = 'stream'", "sink = ''", "sink = 'stream', first_attempt_at = NULL"])
+      await expect(pool.query(`UPDATE report SET ${change}`)).rejects.toThrow("frozen");
   });
 });
 
@@ -373,7 +438,7 @@ test("nothing that a stale leader writes takes effect", async () => {
     () => reports.claim(grant, 10),
     () => reports.settle(grant, settled),
     () => requests.planned(grant, [requestId]),
-    () => requests.complete(grant),
+    () => requests.complete(grant, "v1"),
   ]) {
     await expect(write()).rejects.toThrow(StaleLeaseError);
   }
@@ -391,19 +456,19 @@ describe("flush requests", () => {
       { requestId: all, customerId: undefined },
     ]);
     await planAll(ALL);
-    expect(await requests.complete(grant)).toBe(0);
+    expect(await requests.complete(grant, "v1")).toBe(0);
     await requests.planned(grant, [one, all]);
     expect(await requests.unplanned()).toEqual([]);
-    expect(await requests.complete(grant)).toBe(0);
+    expect(await requests.complete(grant, "v1")).toBe(0);
     const { claimed } = await reports.claim(grant, 10);
-    expect(await requests.complete(grant)).toBe(0);
+    expect(await requests.complete(grant, "v1")).toBe(0);
     const [first, second] = claimed.toSorted((a, b) => (a.customerId < b.customerId ? -1 : 1));
     if (!first || !second) throw new Error("two were planned");
     await finish(first, { kind: "unknown", message: "timeout" });
-    expect(await requests.complete(grant)).toBe(1);
+    expect(await requests.complete(grant, "v1")).toBe(1);
     expect([await requests.isComplete(one), await requests.isComplete(all)]).toEqual([true, false]);
     await finish(second, { kind: "accepted" });
-    expect(await requests.complete(grant)).toBe(1);
+    expect(await requests.complete(grant, "v1")).toBe(1);
     expect(await requests.isComplete(all)).toBe(true);
   });
 
@@ -413,14 +478,14 @@ describe("flush requests", () => {
     await requests.planned(grant, [requestId]);
     await addUsage(pool, { customerId: "cus_1" });
     await planAll();
-    expect(await requests.complete(grant)).toBe(1);
+    expect(await requests.complete(grant, "v1")).toBe(1);
   });
 
   test("are forgotten a day after they were done, and count as complete then", async () => {
     const { pool, requests, grant } = await setUp();
     const old = await requests.request(undefined);
     await requests.planned(grant, [old]);
-    await requests.complete(grant);
+    await requests.complete(grant, "v1");
     await pool.query("UPDATE flush_request SET done_at = now() - interval '25 hours'");
     const open = await requests.request("cus_1");
     expect((await pool.query("SELECT request_id FROM flush_request")).rows).toEqual([{ request_id: String(open) }]);
@@ -500,10 +565,10 @@ test("applies, planning and settling at once: no deadlock, and the sums agree", 
 
 test.each([
   ["report-plannable", [null, false, null, null, null, null, null, 10, 1000], ["pending_window_unplanned"]],
-  ["report-due", [1, 10], ["report_due"]],
-  ["report-backlog", [], ["report_held", "pending_window_unplanned"]],
+  ["report-due", [1, 10, "v1", 82_800_000], ["report_due"]],
+  ["report-backlog", ["v1"], ["report_held", "pending_window_unplanned"]],
   ["flush-request-unplanned", [], ["flush_request_open"]],
-  ["flush-request-complete", [], ["flush_request_open", "report_open_customer"]],
+  ["flush-request-complete", ["v1"], ["flush_request_open", "report_open_customer"]],
 ])("%s can use the indexes that its header names", async (name, values, indexes) => {
   const { pool } = await useServedDatabase();
   const plan = await inTransaction(pool, async (client) => {

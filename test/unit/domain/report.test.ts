@@ -168,6 +168,8 @@ describe("settle", () => {
   test.each([
     [{ kind: "accepted" }, "planned", "accepted", "", false],
     [{ kind: "accepted" }, "unknown", "accepted", "", false],
+    [{ kind: "taken" }, "planned", "sent", "", false],
+    [{ kind: "taken" }, "unknown", "sent", "", false],
     [{ kind: "duplicate" }, "planned", "accepted", "", false],
     [{ kind: "duplicate" }, "unknown", "accepted", "", false],
     [refused, "planned", "held", "no_such_customer", true],

@@ -18,7 +18,7 @@ test("what was observed is what is read", async () => {
   metrics.drain.gap(1, "new_epoch");
   metrics.flush.planned(3);
   metrics.flush.held("outcome_unknown", 2);
-  metrics.flush.backlog({ openReports: 4, heldReports: 2, unmappedWindows: 1, lagMs: 10_000 }, [
+  metrics.flush.backlog({ openReports: 4, otherSinkReports: 3, heldReports: 2, unmappedWindows: 1, lagMs: 10_000 }, [
     { kind: "invoice", tightestInMs: -60_000, waiting: 3, overdue: 1 },
     { kind: "resend", tightestInMs: 0, waiting: 0, overdue: 0 },
   ]);
@@ -38,6 +38,7 @@ test("what was observed is what is read", async () => {
     'metering_gaps_total{reason="new_epoch"} 1',
     "metering_reports_planned_total 3",
     'metering_reports_held_total{reason="outcome_unknown"} 2',
+    'metering_outbox{what="other_sink_reports"} 3',
     'metering_outbox{what="held_reports"} 2',
     "metering_outbox_lag_seconds 15",
     'metering_deadline_seconds{kind="invoice"} -60',
