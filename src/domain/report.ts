@@ -67,7 +67,7 @@ export interface PlanContext {
 }
 
 /** Stripe takes values of at most 15 significant digits. */
-const VALUE_MAX = 999_999_999_999_999n;
+export const VALUE_MAX = 999_999_999_999_999n;
 
 /**
  * Freezes what windows have beyond what was reported: the values of a window's new reports add up to `total - reported`, and their

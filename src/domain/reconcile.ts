@@ -1,0 +1,251 @@
+// Reconciliation: what Stripe counted over a span of event time, against what is believed, and what follows from it. Pure.
+//
+// Double entry: a difference is booked as a report of kind "drift", so that what is believed equals what Stripe counted, and made up for by
+// one report more. Both are written together, so no difference is ever made up for twice.
+import {
+  type DriftExplanation,
+  type Explained,
+  explain,
+  isDoubtful,
+  isSendable,
+  isTaken,
+  reportsOfSum,
+  type SpanReport,
+  sumOf,
+  type ValidationError,
+} from "./explain-drift.ts";
+import { identifierOf, maySend, type PendingWindow, type Report, VALUE_MAX } from "./report.ts";
+import { type Interval, MINUTE_MS } from "./window.ts";
+
+/** A span of one Stripe customer and meter, on whole minutes, as it is known in one transaction. */
+export interface SpanView extends Interval {
+  readonly stripeCustomerId: string;
+  readonly eventName: string;
+  /** Whose windows take what has no report of ours. */
+  readonly customerId: string;
+  /** Stripe's sum. */
+  readonly counted: bigint;
+  /** On the database's clock, before Stripe was asked. */
+  readonly readAtMs: number;
+  readonly nowMs: number;
+  /** All of the span, whatever their state. */
+  readonly reports: readonly SpanReport[];
+  /** Billing-period boundaries inside the span: not those at its ends. */
+  readonly boundariesMs: readonly number[];
+  /** Those that may be about sends of these reports. */
+  readonly errors: readonly ValidationError[];
+  /** The open drift of this very span. */
+  readonly open: SeenDrift | undefined;
+  /** Differences of this very span that an operator dismissed. */
+  readonly dismissed: readonly bigint[];
+}
+
+/** A drift as it was seen at earlier looks. */
+export interface SeenDrift {
+  readonly expected: bigint;
+  readonly counted: bigint;
+  /** Since when every look found these numbers. */
+  readonly foundAtMs: number;
+}
+
+export interface ReconcilePolicy {
+  /** How long Stripe is given to add up what it took; also between the look that finds a drift and the one that repairs it. */
+  readonly lagMs: number;
+  /** Largest difference of a span, either way, that is repaired without being told to. */
+  readonly repairLimit: bigint;
+  /** An operator wants what can be repaired to be repaired now: above the limit, foreign, at the first look. */
+  readonly apply: boolean;
+}
+
+export interface Drift {
+  readonly explanation: DriftExplanation;
+  /** What Stripe should have counted: what is believed, sends of unknown fate included. */
+  readonly expected: bigint;
+  readonly counted: bigint;
+}
+
+/** Why a drift is left as it is. */
+export type Hindrance = "foreign" | "boundary" | "too_old" | "too_large" | "limit" | "unconfirmed";
+
+/** What a drift is made up for with, on which window. */
+export interface Remedy {
+  readonly customerId: string;
+  readonly payload: string;
+  readonly windowStartMs: number;
+  readonly timestampMs: number;
+  readonly late: boolean;
+  /** Of the booking; what is sent has the opposite. */
+  readonly difference: bigint;
+  /** The report whose event is cancelled; undefined: an event of its own. */
+  readonly cancels: string | undefined;
+  /** Not to be sent before somebody mended its cause: Stripe's code. */
+  readonly heldFor: string | undefined;
+}
+
+/** Identifiers: `accept`ed reports are believed to be counted from now on, `reconciled` ones need no further look. */
+interface Consequences {
+  readonly accept: readonly string[];
+  readonly reconciled: readonly string[];
+}
+
+export type Verdict =
+  /** Something was sent too lately, or its fate is not settled: nothing can be said yet. */
+  | { readonly kind: "wait" }
+  /** The sums differ somewhere in the span: halves of it are to be looked at. */
+  | { readonly kind: "narrow" }
+  | ({ readonly kind: "agree" } & Consequences)
+  /** Taken by the stream and not counted: sent again under the same identifiers, which Stripe still knows. */
+  | { readonly kind: "resend"; readonly drift: Drift; readonly resend: readonly string[] }
+  | ({ readonly kind: "open"; readonly drift: Drift; readonly hindrance: Hindrance } & Consequences)
+  | ({ readonly kind: "repair"; readonly drift: Drift; readonly remedy: Remedy } & Consequences);
+
+/** Stripe takes events of 35 days; a day is for the repair to be sent. */
+const REPAIR_HORIZON_MS = 34 * 86_400_000;
+
+export function decide(view: SpanView, policy: ReconcilePolicy): Verdict {
+  if (!isQuiet(view, policy.lagMs)) return { kind: "wait" };
+  const believed = view.reports.filter((report) => isTaken(report) || isDoubtful(report));
+  const expected = sumOf(believed);
+  const difference = view.counted - expected;
+  const all = consequences(believed);
+  if (difference === 0n || view.dismissed.includes(difference)) return { kind: "agree", ...all };
+  const divisible = view.endMs - view.startMs > MINUTE_MS;
+  if (divisible && (policy.apply || view.reports.length > 0)) return { kind: "narrow" };
+  // Refused, says Stripe of the last send; but an earlier one was counted.
+  const afterAll = reportsOfSum(view.reports.filter(isRefusedAfterSends), difference);
+  if (afterAll !== undefined) return { kind: "agree", ...consequences([...believed, ...afterAll]) };
+  const explained = explain(view.reports, view.errors, difference);
+  const drift: Drift = { explanation: explained.explanation, expected, counted: view.counted };
+  if (drift.explanation === "never_sent") {
+    const unseen = explained.about.filter((r) => r.state === "sent" && maySend(r.firstAttemptMs, view.nowMs));
+    if (unseen.length > 0) return { kind: "resend", drift, resend: unseen.map(({ identifier }) => identifier) };
+  }
+  const hindrance = hindranceOf(view, policy, explained, drift);
+  if (hindrance === undefined) return { kind: "repair", drift, remedy: remedyOf(view, explained, difference), ...all };
+  // With an excess, all of ours is surely there.
+  const settled = difference > 0n && explained.explanation !== "unknown" && explained.explanation !== "never_sent";
+  return { kind: "open", drift, hindrance, ...(settled ? all : consequences([])) };
+}
+
+/** The booking of a drift and what makes up for it, which take the window's next two sequences. */
+export function freezeRemedy(
+  deploymentId: string,
+  { stripeCustomerId, eventName }: Pick<SpanView, "stripeCustomerId" | "eventName">,
+  remedy: Remedy,
+  nextSequence: number,
+): { readonly booking: Report; readonly repair: Report } {
+  const { customerId, payload, windowStartMs, timestampMs, late, difference, cancels } = remedy;
+  const window: Pick<PendingWindow, "customerId" | "eventName" | "payload" | "windowStartMs"> = {
+    customerId,
+    eventName,
+    payload,
+    windowStartMs,
+  };
+  const frozen = (sequence: number) => ({
+    ...window,
+    identifier: identifierOf(deploymentId, window, sequence),
+    stripeCustomerId,
+    sequence,
+    timestampMs,
+    late,
+  });
+  return {
+    booking: { ...frozen(nextSequence), kind: "drift", origin: undefined, value: difference },
+    repair: {
+      ...frozen(nextSequence + 1),
+      kind: cancels === undefined ? "repair" : "cancel",
+      origin: cancels,
+      value: -difference,
+    },
+  };
+}
+
+/** Whether Stripe's sum, read when it was, says all about what was sent. What was surely not sent by then says nothing against it. */
+function isQuiet({ reports, readAtMs }: SpanView, lagMs: number): boolean {
+  return reports.filter(isSendable).every(({ state, firstAttemptMs, settledMs }) => {
+    if (state === "planned") return firstAttemptMs === undefined;
+    if (state === "sending" || state === "unknown") return false;
+    if ((state === "held" || state === "superseded") && firstAttemptMs === undefined) return true;
+    return settledMs !== undefined && settledMs <= readAtMs - lagMs;
+  });
+}
+
+function isRefusedAfterSends(report: SpanReport): boolean {
+  return report.state === "held" && !isDoubtful(report) && report.firstAttemptMs !== undefined;
+}
+
+function consequences(reports: readonly SpanReport[]): Consequences {
+  return {
+    accept: reports.filter(({ state }) => state !== "accepted").map(({ identifier }) => identifier),
+    reconciled: reports.map(({ identifier }) => identifier),
+  };
+}
+
+function hindranceOf(
+  view: SpanView,
+  { lagMs, repairLimit, apply }: ReconcilePolicy,
+  { explanation, about }: Explained,
+  drift: Drift,
+): Hindrance | undefined {
+  const difference = drift.counted - drift.expected;
+  const size = difference < 0n ? -difference : difference;
+  if (explanation === "foreign" && !apply) return "foreign";
+  if (!isOnOneSide(view, about)) return "boundary";
+  if (view.nowMs - view.startMs >= REPAIR_HORIZON_MS) return "too_old";
+  if (size > VALUE_MAX) return "too_large";
+  if (apply) return undefined;
+  if (size > repairLimit) return "limit";
+  // Stripe does not say how late its sums may be: one look could take for missing what comes a minute later.
+  const { open, readAtMs } = view;
+  const seenBefore = open?.expected === drift.expected && open.counted === drift.counted;
+  return seenBefore && readAtMs - open.foundAtMs >= lagMs ? undefined : "unconfirmed";
+}
+
+/** Whether all that the difference may be about is in one billing period. Of what is foreign nobody knows when in the minute it was. */
+function isOnOneSide({ boundariesMs }: SpanView, about: readonly SpanReport[]): boolean {
+  const periods = about.map(({ timestampMs }) => boundariesMs.filter((boundary) => boundary <= timestampMs).length);
+  return boundariesMs.length === 0 || new Set(periods).size === 1;
+}
+
+function remedyOf(view: SpanView, { explanation, code, about }: Explained, difference: bigint): Remedy {
+  const cancelled = explanation === "counted_twice" ? cancellable(view, difference) : undefined;
+  const { customerId, payload, windowStartMs, timestampMs, late } = cancelled ?? anchorOf(view, about, difference);
+  const heldFor = explanation === "refused" ? code : undefined;
+  return {
+    customerId,
+    payload,
+    windowStartMs,
+    timestampMs,
+    late,
+    difference,
+    cancels: cancelled?.identifier,
+    heldFor,
+  };
+}
+
+type Anchor = Pick<SpanReport, "customerId" | "payload" | "windowStartMs" | "timestampMs" | "late">;
+
+/** The report in whose window the difference is booked: one of just this size, else the largest, else any of the span. */
+function anchorOf(view: SpanView, about: readonly SpanReport[], difference: bigint): Anchor {
+  const candidates = about.length > 0 ? about : view.reports.filter(isTaken);
+  const fits = candidates.find(({ value }) => value === difference || value === -difference);
+  const largest = candidates.reduce<SpanReport | undefined>(
+    (most, one) => (most === undefined || one.value > most.value ? one : most),
+    undefined,
+  );
+  const { customerId, startMs } = view;
+  return fits ?? largest ?? { customerId, payload: "{}", windowStartMs: startMs, timestampMs: startMs, late: false };
+}
+
+/**
+ * The youngest event of just this value that Stripe still lets be cancelled: it does so for 24 h from its receipt, which is not before the
+ * first attempt. Where an identifier was counted twice Stripe does not say whether one or both go: both would be missing at the next look.
+ */
+function cancellable({ reports, nowMs }: SpanView, value: bigint): SpanReport | undefined {
+  const cancelled = new Set(reports.filter(({ kind }) => kind === "cancel").map(({ origin }) => origin));
+  return reports
+    .filter((report) => isTaken(report) && isSendable(report) && report.kind !== "cancel")
+    .filter((report) => report.value === value && !cancelled.has(report.identifier))
+    .filter(({ firstAttemptMs }) => firstAttemptMs !== undefined && maySend(firstAttemptMs, nowMs))
+    .sort((a, b) => (b.firstAttemptMs ?? 0) - (a.firstAttemptMs ?? 0))[0];
+}

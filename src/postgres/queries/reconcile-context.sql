@@ -1,0 +1,21 @@
+-- What else is known of a customer's meter over a stretch of time: one row. Drifts are those open or dismissed.
+-- $1 text: Stripe customer; $2 text: event name; $3 timestamptz, $4 timestamptz: the stretch; error reports are looked up over the
+-- times of sends, $5 timestamptz, $6 timestamptz. Indexes of account, period_boundary, drift_open, meter_error_validation.
+WITH owner AS (
+  SELECT coalesce((SELECT customer_id FROM account WHERE stripe_customer_id = $1), $1) AS customer_id
+)
+SELECT owner.customer_id, now() AS now,
+  ARRAY(
+    SELECT DISTINCT boundary FROM period_boundary b
+    WHERE b.customer_id IN (owner.customer_id, $1) AND boundary > $3 AND boundary < $4
+    ORDER BY boundary) AS boundaries,
+  (SELECT coalesce(json_agg(json_build_object('startMs', extract(epoch FROM span_start) * 1000, 'endMs', extract(epoch FROM span_end) * 1000,
+      'expected', expected::text, 'counted', counted::text, 'state', state,
+      'foundAtMs', floor(extract(epoch FROM found_at) * 1000)) ORDER BY drift_id), '[]')
+    FROM drift
+    WHERE stripe_customer_id = $1 AND event_name = $2 AND span_start < $4 AND span_end > $3 AND state IN ('open', 'dismissed')) AS drifts,
+  (SELECT coalesce(json_agg(json_build_object('code', code, 'startMs', floor(extract(epoch FROM validation_start) * 1000),
+      'endMs', floor(extract(epoch FROM validation_end) * 1000)) ORDER BY validation_end DESC, code), '[]')
+    FROM meter_error
+    WHERE (event_name = $2 OR event_name IS NULL) AND validation_end >= $5 AND validation_start <= $6) AS errors
+FROM owner;
