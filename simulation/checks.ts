@@ -1,6 +1,6 @@
 // What must hold in the end. Each violation says what is wrong, and for whom.
 import { EVENT_NAMES, type EventName } from "./catalog.ts";
-import type { LedgerReading, ReportRow, WindowRow } from "./ledger-reading.ts";
+import type { DriftRow, LedgerReading, ReportRow, WindowRow } from "./ledger-reading.ts";
 import type { Oracle, Span } from "./oracle.ts";
 import type { BillingPeriod, StripeReading } from "./stripe-reading.ts";
 
@@ -61,6 +61,9 @@ export function judge(evidence: Evidence): Verdict {
         eventName,
         oracle: evidence.oracle,
         windows: windows.get(`${customer.customerId} ${eventName}`) ?? [],
+        drifts: evidence.ledger.drifts.filter(
+          (row) => row.stripeCustomerId === customer.stripeCustomerId && row.eventName === eventName,
+        ),
         reports: reports.get(`${customer.customerId} ${eventName}`) ?? [],
         periods: evidence.stripe.periods.get(`${customer.stripeCustomerId} ${eventName}`) ?? [],
       };
@@ -83,6 +86,7 @@ interface Lane {
   readonly oracle: Oracle;
   readonly windows: readonly WindowRow[];
   readonly reports: readonly ReportRow[];
+  readonly drifts: readonly DriftRow[];
   readonly periods: readonly BillingPeriod[];
 }
 
@@ -102,8 +106,9 @@ function identifierProblems({ ledger, stripe }: Evidence): string[] {
 }
 
 /** The ledger holds what was acknowledged, and no window spans a boundary. */
-function ledgerProblems({ customer, eventName, oracle, windows, periods }: Lane): string[] {
-  const problems: string[] = [];
+function ledgerProblems({ customer, eventName, oracle, windows, drifts, periods }: Lane): string[] {
+  const open = drifts.filter(({ what }) => what.includes(" open"));
+  const problems = open.map(({ startMs, what }) => `the drift of ${at(startMs)} is left: ${what}`);
   const expected = oracle.total(customer.index)[eventName];
   const total = sum(windows, (row) => row.total);
   if (total !== expected) problems.push(`the ledger holds ${total}, but ${expected} was acknowledged`);

@@ -9,6 +9,7 @@ import {
 import type { Doom } from "./life.ts";
 import type { Timeline } from "./timeline.ts";
 import type { UsageRecord } from "../src/domain/usage-record.ts";
+import { LEASE_TIMING } from "../src/app/hold-lease.ts";
 import type { IntakeResult } from "../src/app/ports/intake.ts";
 
 export type Role = "leader" | "standby" | "webhooks" | "intake";
@@ -80,6 +81,8 @@ export class Deployment {
     this.#running.delete(role);
     if (role === "intake") this.#intake = undefined;
     await ground.activity.during(() => ground.database.cutOff(process.life.name));
+    // What it held runs out soon in production. Here leases are long, since time moves in long steps.
+    timeline.put(ground.clock.nowMs() + LEASE_TIMING.ttlMs, () => ground.database.expireLease(process.life.name));
     timeline.put(ground.clock.nowMs() + awayMs(), () => this.#start(role));
   }
 }

@@ -53,7 +53,12 @@ function history(
     });
   const shown = reports.slice(0, LINES_MAX);
   const more = reports.length > shown.length ? [`  and ${reports.length - shown.length} reports more`] : [];
-  return [...periods, ...shown, ...more];
+  const drifts = ledger.drifts
+    .filter((row) => row.stripeCustomerId === stripeCustomerId && row.eventName === eventName)
+    .map(({ startMs, endMs, expected, counted, what, foundMs }) => {
+      return `  drift of ${at(startMs)} to ${at(endMs)}: expected ${expected}, counted ${counted}, found ${at(foundMs)}: ${what}`;
+    });
+  return [...periods, ...shown, ...more, ...drifts];
 }
 
 function at(timeMs: number): string {

@@ -27,9 +27,22 @@ export interface ReportRow {
   readonly plannedMs: number;
 }
 
+export interface DriftRow {
+  readonly stripeCustomerId: string;
+  readonly eventName: string;
+  readonly startMs: number;
+  readonly endMs: number;
+  readonly expected: string;
+  readonly counted: string;
+  /** Explanation, state and hindrance, as text. */
+  readonly what: string;
+  readonly foundMs: number;
+}
+
 export interface LedgerReading {
   readonly windows: readonly WindowRow[];
   readonly reports: readonly ReportRow[];
+  readonly drifts: readonly DriftRow[];
   /** Kinds of unfinished business that must be none in the end, and how much there is of each. */
   readonly unfinished: Readonly<Record<string, number>>;
 }
@@ -38,17 +51,19 @@ const WINDOWS = `SELECT customer_id, event_name, window_start, window_end, total
   ORDER BY customer_id, event_name, window_start`;
 const REPORTS = `SELECT identifier, kind, state, reason, customer_id, stripe_customer_id, event_name, window_start, event_timestamp, value,
   late, attempts, planned_at FROM report ORDER BY customer_id, event_name, planned_at, window_start, sequence`;
+const DRIFTS = `SELECT stripe_customer_id, event_name, span_start, span_end, expected, counted, found_at,
+  concat_ws(' ', explanation, state, hindrance) AS what FROM drift ORDER BY drift_id`;
 const UNFINISHED = `SELECT
   (SELECT count(*) FROM report WHERE state IN ('planned', 'sending', 'unknown', 'sent')) AS "open reports",
   (SELECT count(*) FROM stripe_event WHERE state = 'received') AS "webhooks not applied",
   (SELECT count(*) FROM stripe_event WHERE state = 'dead') AS "webhooks given up",
   (SELECT count(*) FROM flush_request WHERE done_at IS NULL) AS "flush requests",
-  (SELECT count(*) FROM drift WHERE state = 'open') AS "open drifts",
   (SELECT count(*) FROM reconcile_request) AS "reconcile requests"`;
 
 export async function readLedger(pool: Pool): Promise<LedgerReading> {
   const windows = await pool.query<Record<string, string> & { window_start: Date; window_end: Date }>(WINDOWS);
   const reports = await pool.query(REPORTS);
+  const drifts = await pool.query(DRIFTS);
   const unfinished = await pool.query<Record<string, string>>(UNFINISHED);
   return {
     windows: windows.rows.map((row) => ({
@@ -74,6 +89,16 @@ export async function readLedger(pool: Pool): Promise<LedgerReading> {
       late: row.late,
       attempts: row.attempts,
       plannedMs: row.planned_at.getTime(),
+    })),
+    drifts: drifts.rows.map((row) => ({
+      stripeCustomerId: row.stripe_customer_id,
+      eventName: row.event_name,
+      startMs: row.span_start.getTime(),
+      endMs: row.span_end.getTime(),
+      expected: row.expected,
+      counted: row.counted,
+      what: row.what,
+      foundMs: row.found_at.getTime(),
     })),
     unfinished: Object.fromEntries(
       Object.entries(unfinished.rows[0] ?? {}).map(([name, count]) => [name, Number(count)]),

@@ -3,7 +3,8 @@ import { closePeriods } from "../src/app/close-periods.ts";
 import { Flush, FLUSH_SETTINGS, type FlushObserver } from "../src/app/flush.ts";
 import { leadAll, repeatedly } from "../src/app/lead.ts";
 import { ApplyStripeEvents, STORED_EVENT_TYPES } from "../src/app/apply-stripe-events.ts";
-import { LEASE_TIMING, runWhileHeld } from "../src/app/hold-lease.ts";
+import { LEASE_TIMING, runWhileHeld, type Tenure } from "../src/app/hold-lease.ts";
+import { RECONCILE_SETTINGS, Reconcile, type ReconcileObserver } from "../src/app/reconcile.ts";
 import type { Intake } from "../src/app/ports/intake.ts";
 import type { Logger } from "../src/app/ports/logger.ts";
 import { postgresAccounts } from "../src/postgres/accounts.ts";
@@ -14,11 +15,13 @@ import { postgresIntake } from "../src/postgres/intake.ts";
 import { postgresLease } from "../src/postgres/lease.ts";
 import { postgresLedger } from "../src/postgres/ledger.ts";
 import type { Pool } from "../src/postgres/pool.ts";
+import { postgresReconciliation } from "../src/postgres/reconciliation.ts";
 import { postgresReports } from "../src/postgres/reports.ts";
 import { postgresStripeEventInbox } from "../src/postgres/stripe-events.ts";
 import { openStripe } from "../src/stripe/client.ts";
 import { stripeMeterEvents } from "../src/stripe/meter-events.ts";
 import { stripeObjects } from "../src/stripe/objects.ts";
+import { stripeSummaries } from "../src/stripe/summaries.ts";
 import { stripeWebhookVerifier } from "../src/stripe/webhook-verifier.ts";
 import { startWebhookServer } from "../src/webhook/server.ts";
 import type { Activity } from "./activity.ts";
@@ -29,11 +32,13 @@ import type { VirtualDatabase } from "./virtual-database.ts";
 import { HOUR_MS, MINUTE_MS } from "./world.ts";
 
 export const SHARDS = 4;
-const LEASE = "flush";
+export const LEASE = "flush";
 export const STRIPE_KEY = "sk_test_simulated";
 export const WEBHOOK_SECRET = "whsec_simulated";
 /** Between looks for work; see IDLE_MS in quarter.ts. */
 const LOOK_MS = 30_000;
+const RECONCILE_LAG_MS = 10 * MINUTE_MS;
+const UNOBSERVED: ReconcileObserver = { compared() {}, repaired() {}, state() {} };
 /** By the real clock: what the simulated network may take before a call is given up. */
 const CALL_LIMIT_MS = 500;
 
@@ -73,28 +78,45 @@ export async function startFlushProcess(ground: Ground, name: string): Promise<S
   const { logger, observer } = ground;
   const { deploymentId } = await openDeployment(pool, SHARDS, "postgres");
   const context = { deploymentId, lateUsage: "current_period" } as const;
+  const sink = life.port(stripeMeterEvents(openClient(ground), 30_000));
   const flush = new Flush({
-    reports: postgresReports(pool, LEASE),
+    reports: postgresReports(pool, LEASE, sink.name),
     requests: postgresFlushRequests(pool, LEASE),
-    sink: life.port(stripeMeterEvents(openClient(ground), 30_000)),
+    sink,
     ...context,
     settings: {
       ...FLUSH_SETTINGS,
-      intervalMs: 10 * MINUTE_MS,
+      intervalMs: 25 * MINUTE_MS,
       pollMs: LOOK_MS,
-      sendsPerSecondMax: Number.POSITIVE_INFINITY,
+      requestsPerSecondMax: Number.POSITIVE_INFINITY,
       round: { concurrency: 8, limitMs: 30_000 },
     },
     clock,
     logger,
     observer,
   });
-  const timing = { ...LEASE_TIMING, ttlMs: 3 * HOUR_MS, renewMs: 45 * MINUTE_MS, retryMs: LOOK_MS };
+  const timing = { ...LEASE_TIMING, ttlMs: 24 * HOUR_MS, renewMs: 6 * HOUR_MS, retryMs: LOOK_MS };
   const holder = { lease: postgresLease(pool, LEASE), holder: name, timing, clock, logger };
   const stopping = new AbortController();
   const closing = { periods: postgresInvoicedPeriods(pool, LEASE), context, logger };
+  const reconcile = new Reconcile({
+    book: postgresReconciliation(pool, LEASE, RECONCILE_LAG_MS),
+    summaries: life.port(stripeSummaries(openClient(ground), clock)),
+    deploymentId,
+    settings: {
+      ...RECONCILE_SETTINGS,
+      lagMs: RECONCILE_LAG_MS,
+      intervalMs: HOUR_MS,
+      pollMs: HOUR_MS,
+      readsPerSecondMax: Number.POSITIVE_INFINITY,
+    },
+    clock,
+    logger,
+    observer: UNOBSERVED,
+  });
   const works = [
-    flush.run.bind(flush),
+    (tenure: Tenure) => flush.run(tenure),
+    (tenure: Tenure) => reconcile.run(tenure),
     repeatedly({
       name: "the closing of invoiced periods",
       intervalMs: LOOK_MS,

@@ -56,9 +56,9 @@ export interface QuarterOptions {
 /** Without faults and arrivals, everything must come to its end in this time. */
 const SETTLING_MS = 4 * DAY_MS;
 /** Loops that only look for work may be so late; every happening wakes them as well. */
-const IDLE_MS = 45 * MINUTE_MS;
+const IDLE_MS = 90 * MINUTE_MS;
 /** A sleep up to this long is one of a loop that looks for work, unless it is one of pacing. */
-const LOOK_MS_MAX = 60_000;
+const LOOK_MS_MAX = HOUR_MS;
 const PACE_MS_MAX = 400;
 const BUSY_MACHINE_MS = 60_000;
 

@@ -12,6 +12,7 @@ CREATE FUNCTION virtual_time.clock_timestamp() RETURNS timestamptz LANGUAGE sql 
 const MOVE = { name: "move", text: "UPDATE virtual_time.instant SET at = $1" };
 /** Waits until the backends are gone, so that what a dead process did in the database is over. */
 const CUT_OFF = "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE application_name = $1";
+const EXPIRE = "UPDATE lease SET expires_at = (SELECT at FROM virtual_time.instant) WHERE holder = $1";
 
 export class VirtualDatabase {
   /** For the simulation itself: not on virtual time's search_path, and not counted as activity. */
@@ -48,6 +49,11 @@ export class VirtualDatabase {
   /** Ends all connections of that name. */
   async cutOff(applicationName: string): Promise<void> {
     await this.admin.query(CUT_OFF, [applicationName]);
+  }
+
+  /** The lease that this holder has runs out. */
+  async expireLease(holder: string): Promise<void> {
+    await this.admin.query(EXPIRE, [holder]);
   }
 
   async close(): Promise<void> {

@@ -7,7 +7,12 @@ import type { Happening } from "./timeline.ts";
 import { DAY_MS, HOUR_MS, MINUTE_MS, type World } from "./world.ts";
 
 const WRITES = ["POST /v1/billing/meter_events"];
-const READS = ["GET /v1/subscriptions/:id", "GET /v1/invoices/:id"];
+const READS = [
+  "GET /v1/subscriptions/:id",
+  "GET /v1/invoices/:id",
+  "GET /v1/billing/meters",
+  "GET /v1/billing/meters/:id/event_summaries",
+];
 
 /** Longer than a call's limit, by the real clock. */
 const SLOW_MS = 700;
@@ -70,6 +75,11 @@ function writeFaults(random: Random, route: string): Fault[] {
     strike({ kind: "reset_before" }),
     strike({ kind: "reset_after" }),
     strike({ kind: "truncated" }),
+    // Its failure is given again under the key, until the key is forgotten.
+    strike({ kind: "server_error", processed: true, saved: true }, 0.004),
+    strike({ kind: "server_error", processed: false, saved: true }, 0.004),
+    strike({ kind: "dropped" }, 0.01),
+    strike({ kind: "dropped", burnt: true }, 0.01),
     // These cost real time.
     strike({ kind: "slow_answer", delayMs: SLOW_MS }, 0.003),
     strike({ kind: "slow_processing", delayMs: SLOW_MS }, 0.003),

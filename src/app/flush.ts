@@ -26,8 +26,11 @@ import {
   type Reports,
   StaleLeaseError,
 } from "./ports/reports.ts";
-import { SendRate } from "./send-rate.ts";
 import { type RoundCounts, type RoundLimits, type RoundResult, sendRound } from "./send-round.ts";
+import { TokenBucket } from "./token-bucket.ts";
+
+/** About how long a round takes at a slow rate. A fast one ends sooner, at FlushSettings.sendBatch. */
+const ROUND_SECONDS = 2;
 
 /** Rates and bounds of the flush. */
 export interface FlushSettings {
@@ -37,10 +40,9 @@ export interface FlushSettings {
   readonly pollMs: number;
   /** Most windows frozen in one transaction. */
   readonly planBatch: number;
-  /** Most reports marked, sent and settled together: what a crash makes the next leader send again. */
+  /** Most reports marked, sent and settled together: what a crash makes the next leader send again. Fewer where the rate is low. */
   readonly sendBatch: number;
-  /** Stripe takes 1,000 a second in live mode. */
-  readonly sendsPerSecondMax: number;
+  readonly requestsPerSecondMax: number;
   readonly round: RoundLimits;
 }
 
@@ -48,8 +50,8 @@ export const FLUSH_SETTINGS: FlushSettings = {
   intervalMs: 60_000,
   pollMs: 1_000,
   planBatch: 500,
-  sendBatch: 200,
-  sendsPerSecondMax: 1_000,
+  sendBatch: 1_000,
+  requestsPerSecondMax: 1_000,
   round: { concurrency: 16, limitMs: 30_000 },
 };
 
@@ -79,11 +81,11 @@ export interface FlushOptions {
 /** The leader's work; one object may serve one tenure after another. */
 export class Flush {
   readonly #options: FlushOptions;
-  readonly #rate: SendRate;
+  readonly #rate: TokenBucket;
 
   constructor(options: FlushOptions) {
     this.#options = options;
-    this.#rate = new SendRate(options.settings.sendsPerSecondMax, options.clock);
+    this.#rate = new TokenBucket(options.settings.requestsPerSecondMax, options.clock);
   }
 
   /** Plans and sends until the tenure ends. Rejects when Postgres fails; the next tenure goes on from what is stored. */
@@ -172,13 +174,13 @@ export class Flush {
   async #round(tenure: Tenure): Promise<boolean> {
     const { reports, sink, settings, clock, observer, logger } = this.#options;
     if (!tenure.mayBegin()) return false;
-    const { claimed, held } = await reports.claim(tenure.grant, settings.sendBatch); // 2
+    const { claimed, held } = await reports.claim(tenure.grant, this.#claimMax()); // 2
     if (held.length > 0) {
       observer.held(HELD_OUTCOME_UNKNOWN, held.length);
       logger.error({ reports: held.length, first: held[0] }, "held reports whose outcome stayed unknown for 23 h");
     }
     if (claimed.length === 0) return held.length > 0;
-    const turn = (signal: AbortSignal) => this.#rate.turn(signal);
+    const turn = (signal: AbortSignal) => this.#rate.take(signal);
     const result = await sendRound(claimed, sink, tenure, turn, settings.round, clock); // 3
     await reports.settle(tenure.grant, result.settled); // 4
     this.#tell(result);
@@ -188,6 +190,13 @@ export class Flush {
     if (calm) this.#rate.speedUp();
     else this.#rate.slowDown();
     return calm;
+  }
+
+  /** What a slow rate can send soon: after each round the rate may rise, and what is claimed and not sent must be given back. */
+  #claimMax(): number {
+    const { settings, sink } = this.#options;
+    const requests = Math.ceil(this.#rate.ratePerSecond * ROUND_SECONDS);
+    return Math.min(settings.sendBatch, requests * sink.batchMax);
   }
 
   #tell({ counts, settled }: RoundResult): void {
@@ -200,7 +209,7 @@ export class Flush {
     );
     if (troubled !== undefined) {
       const { settlement, report } = troubled;
-      const fields = { ...counts, ratePerSecond: this.#rate.ratePerSecond, identifier: report.identifier };
+      const fields = { ...counts, requestsPerSecond: this.#rate.ratePerSecond, identifier: report.identifier };
       logger.warn(
         { ...fields, reason: settlement.reason, message: settlement.message },
         "some reports are to be sent again",

@@ -28,7 +28,7 @@ import type {
   ReconcileState,
 } from "./ports/reconciliation.ts";
 import { StaleLeaseError } from "./ports/reports.ts";
-import { SendRate } from "./send-rate.ts";
+import { TokenBucket } from "./token-bucket.ts";
 
 export interface ReconcileSettings extends Omit<ReconcilePolicy, "apply"> {
   /** Between passes. */
@@ -89,13 +89,13 @@ interface Tally {
 /** The leader's work; one object may serve one tenure after another. */
 export class Reconcile {
   readonly #options: ReconcileOptions;
-  readonly #rate: SendRate;
+  readonly #rate: TokenBucket;
   /** Where a pass that was cut short goes on, so that some that always fail do not keep the others from their turn. */
   #after: MeteredCustomer | undefined;
 
   constructor(options: ReconcileOptions) {
     this.#options = options;
-    this.#rate = new SendRate(options.settings.readsPerSecondMax, options.clock);
+    this.#rate = new TokenBucket(options.settings.readsPerSecondMax, options.clock);
   }
 
   /**
@@ -168,7 +168,7 @@ export class Reconcile {
     const { book, summaries, deploymentId, settings } = this.#options;
     const found = await compareHours(comparison, readAtMs, {
       summaries,
-      turn: (signal) => this.#rate.turn(signal),
+      turn: (signal) => this.#rate.take(signal),
       signal: AbortSignal.any([tenure.signal, tenure.stopping]),
       judge: (readings, apply) =>
         book.settle(

@@ -4,7 +4,7 @@ import { closePeriods } from "../app/close-periods.ts";
 import { FLUSH_SETTINGS, Flush } from "../app/flush.ts";
 import { LEASE_TIMING, type LeaseHolderOptions, runWhileHeld, type Tenure } from "../app/hold-lease.ts";
 import { leadAll, repeatedly } from "../app/lead.ts";
-import type { FlushRequests, Reports } from "../app/ports/reports.ts";
+import type { FlushRequests, MeterSink, Reports } from "../app/ports/reports.ts";
 import { postgresFlushRequests } from "../postgres/flush-requests.ts";
 import { postgresInvoicedPeriods } from "../postgres/invoiced-periods.ts";
 import { postgresLease } from "../postgres/lease.ts";
@@ -12,8 +12,10 @@ import { databaseNowMs, maintainPartitions } from "../postgres/partitions.ts";
 import { postgresReports } from "../postgres/reports.ts";
 import { openStripe } from "../stripe/client.ts";
 import { stripeMeterEvents } from "../stripe/meter-events.ts";
+import { stripeMeterStream } from "../stripe/meter-stream.ts";
+import { eventsPerSecondMax } from "../stripe/rate-limits.ts";
 import { startLoop } from "./background.ts";
-import type { Config } from "./config/parse-config.ts";
+import { type Config, isSandbox } from "./config/parse-config.ts";
 import type { Foundation } from "./foundation.ts";
 import type { Closers } from "./lifecycle.ts";
 import { OperatorError } from "./operator-error.ts";
@@ -38,7 +40,8 @@ export function createFlush(
   foundation: Pick<Foundation, "config" | "pool" | "deployment" | "processId" | "logger" | "metrics">,
 ): FlushParts {
   const { config, pool, deployment, processId, logger, metrics } = foundation;
-  const sink = stripeMeterEvents(openStripeOf(config), SEND_LIMIT_MS);
+  const sink = openSink(config);
+  const eventsPerSecond = config.stripeEventsPerSecond ?? eventsPerSecondMax(sink, !isSandbox(config));
   const reports = postgresReports(pool, FLUSH_LEASE, sink.name);
   const requests = postgresFlushRequests(pool, FLUSH_LEASE);
   const flush = new Flush({
@@ -50,7 +53,8 @@ export function createFlush(
     settings: {
       ...FLUSH_SETTINGS,
       intervalMs: config.flushIntervalMs,
-      sendsPerSecondMax: config.stripeEventsPerSecond,
+      // A request costs the same however full it is.
+      requestsPerSecondMax: eventsPerSecond / sink.batchMax,
       round: { concurrency: config.stripeConcurrency, limitMs: SEND_LIMIT_MS },
     },
     clock: SYSTEM_CLOCK,
@@ -84,6 +88,13 @@ export async function startFlush(foundation: Foundation, closers: Closers): Prom
   };
   await startLoop(closers, "the flush", (signal) => runWhileHeld(holder, signal, lead));
   await startLoop(closers, "maintenance", (signal) => maintain(foundation, signal));
+}
+
+/** The configured way to Stripe. */
+function openSink(config: Config): MeterSink {
+  const stripe = openStripeOf(config);
+  if (config.stripeSink === "stream") return stripeMeterStream(stripe, SYSTEM_CLOCK, SEND_LIMIT_MS);
+  return stripeMeterEvents(stripe, SEND_LIMIT_MS);
 }
 
 /** The official client, as every room that needs it gets it. */

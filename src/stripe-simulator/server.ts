@@ -17,7 +17,8 @@
  * - Subscriptions with periods on their items, renewals, drafts that follow the meter until they finalize (1 h after their webhooks
  *   are answered, 72 h if they aren't), payments that succeed or fail as told, cancellation. What is not counted at finalization,
  *   for one since it still waits to be validated, is on no invoice; what is cancelled after it stays on.
- * - Signed webhooks, with snapshots or thin, retried for three days.
+ * - Signed webhooks, with snapshots or thin, retried for three days or as in a sandbox; doubled, late, lost, or signed with a rolled
+ *   secret, too, as told (webhooks/delivery-conduct.ts).
  * - Rate limits, live's or a sandbox's, if set. Faults (control/faults.ts), a clock that can be moved, and a control interface under
  *   `/_simulator/`.
  *
@@ -25,20 +26,22 @@
  * invoice items, payment retries; search, `expand` (accepted, ignored); dimensions of meters; live mode.
  * A metered-only subscription has no first invoice, unless it is backdated.
  *
- * Where Stripe's behaviour is not known, the reading is the one that is harder on a client: v2 takes an event of an unknown customer
- * and reports it later; an event of the stream must not be too old when it is validated, nor ahead when it was received.
+ * Where Stripe's behaviour is not known, the reading is the one that is harder on a client. v2 takes an event of an unknown customer
+ * and reports it later. The stream answers a used Idempotency-Key again without a look at the events. A streamed event must not be
+ * too old when it is validated, nor ahead when it was received.
  *
  * With a data file, every command that was carried out is in it before it is answered, and is carried out again at the next start: the
  * account, its ids and its saved answers survive a SIGKILL. Faults and webhook attempts under way do not.
  */
 
 import { randomUUID } from "node:crypto";
-import { createServer, type IncomingMessage, type RequestListener, type ServerResponse } from "node:http";
+import { createServer, type IncomingMessage } from "node:http";
 import type { AddressInfo } from "node:net";
 import { handleControl } from "./control/control-routes.ts";
 import { type Fault, Faults } from "./control/faults.ts";
 import { reset, send } from "./http/exchange.ts";
 import { Gateway } from "./http/gateway.ts";
+import { type ExchangeListener, RecordingResponse } from "./http/recorded-exchange.ts";
 import { StripeError } from "./http/stripe-error.ts";
 import { accountRouter } from "./routes.ts";
 import { type Listener, StripeSimulator } from "./simulator.ts";
@@ -48,6 +51,7 @@ import { seededRandom } from "./state/random.ts";
 import type { SettingsChange } from "./state/settings.ts";
 import type { ConfiguredEndpoint } from "./webhooks/endpoints.ts";
 
+export type { RecordedExchange } from "./http/recorded-exchange.ts";
 export type { StripeSimulator } from "./simulator.ts";
 
 export interface StripeSimulatorOptions {
@@ -70,8 +74,10 @@ export interface StripeSimulatorOptions {
   readonly faults?: readonly Fault[] | undefined;
   /** How long a webhook receiver may take. Default 10 000. */
   readonly webhookTimeoutMs?: number | undefined;
-  /** To the first retry of a webhook, by the simulator's time; doubled each time, an hour at most. Default 1 000. */
+  /** To the first retry of a webhook, by the simulator's time; doubled each time, an hour at most. Default 1 000. Not in a sandbox. */
   readonly webhookRetryMs?: number | undefined;
+  /** Hears of every request to Stripe's API with its answer: a request log. Not of the control interface. Default: none. */
+  readonly onExchange?: ExchangeListener | undefined;
   /** Hears of errors in the simulator itself, which are answered with 500. Default: they go to stderr. */
   readonly onError?: ((error: unknown) => void) | undefined;
 }
@@ -92,7 +98,7 @@ export async function startStripeSimulator(options: StripeSimulatorOptions = {})
   const gateway = new Gateway({ engine, router, faults, random, apiKeys: options.apiKeys });
   const started = Promise.withResolvers<StripeSimulator>();
   const listener = await listen(options.port ?? 0, options.host ?? "127.0.0.1", async (request, response) => {
-    await serve(await started.promise, gateway, request, response, onError);
+    await serve(await started.promise, { gateway, onError, onExchange: options.onExchange }, request, response);
   });
   const simulator = new StripeSimulator({
     listener,
@@ -100,7 +106,7 @@ export async function startStripeSimulator(options: StripeSimulatorOptions = {})
     clock,
     faults,
     gateway,
-    random: seededRandom(`${seed} webhooks`),
+    draw: (about) => seededRandom(`${seed} ${about}`)(),
     wallMs,
     webhookTimeoutMs: options.webhookTimeoutMs ?? 10_000,
     webhookRetryMs: options.webhookRetryMs ?? 1_000,
@@ -111,17 +117,26 @@ export async function startStripeSimulator(options: StripeSimulatorOptions = {})
   return simulator;
 }
 
+interface Serving {
+  readonly gateway: Gateway;
+  readonly onError: (error: unknown) => void;
+  readonly onExchange: ExchangeListener | undefined;
+}
+
 async function serve(
   simulator: StripeSimulator,
-  gateway: Gateway,
+  { gateway, onError, onExchange }: Serving,
   request: IncomingMessage,
-  response: ServerResponse,
-  onError: (error: unknown) => void,
+  response: RecordingResponse,
 ): Promise<void> {
   const [path = "/", query = ""] = (request.url ?? "/").split("?", 2);
   try {
-    if (path.startsWith("/_simulator")) await handleControl(simulator, request, response, path, query);
-    else await gateway.handle(request, response, path, query);
+    if (path.startsWith("/_simulator")) {
+      await handleControl(simulator, request, response, path, query);
+    } else {
+      if (onExchange !== undefined) response.record(path, query, onExchange, onError);
+      await gateway.handle(request, response, path, query);
+    }
     simulator.tick();
   } catch (error) {
     const canAnswer = !response.headersSent && !response.destroyed;
@@ -137,8 +152,12 @@ async function serve(
   }
 }
 
-function listen(port: number, host: string, handle: RequestListener): Promise<Listener> {
-  const server = createServer(handle);
+type Handler = (request: IncomingMessage, response: RecordingResponse) => Promise<void>;
+
+function listen(port: number, host: string, handle: Handler): Promise<Listener> {
+  const server = createServer({ ServerResponse: RecordingResponse }, (request, response) => {
+    void handle(request, response as RecordingResponse);
+  });
   server.keepAliveTimeout = KEEP_ALIVE_MS;
   return new Promise((resolve, reject) => {
     server.once("error", reject);

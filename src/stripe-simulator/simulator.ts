@@ -15,10 +15,10 @@ import type { Gateway, MeterConcurrency } from "./http/gateway.ts";
 import { badRequest, StripeError } from "./http/stripe-error.ts";
 import type { ClockSetting, SimulatorClock } from "./state/clock.ts";
 import type { Engine } from "./state/engine.ts";
-import type { RandomSource } from "./state/random.ts";
 import type { SettingsChange } from "./state/settings.ts";
 import { formatQuantity } from "./usage/quantity.ts";
 import { type DeliveryAttempt, DeliveryWorker } from "./webhooks/delivery.ts";
+import type { ConductChange, Draw } from "./webhooks/delivery-conduct.ts";
 import { type ConfiguredEndpoint, configuredEndpoints } from "./webhooks/endpoints.ts";
 
 export interface SimulatorParts {
@@ -27,7 +27,7 @@ export interface SimulatorParts {
   readonly clock: SimulatorClock;
   readonly faults: Faults;
   readonly gateway: Gateway;
-  readonly random: RandomSource;
+  readonly draw: Draw;
   readonly wallMs: () => number;
   readonly webhookTimeoutMs: number;
   readonly webhookRetryMs: number;
@@ -59,7 +59,7 @@ export class StripeSimulator {
       account: parts.engine.account,
       nowMs: () => parts.engine.nowMs(),
       wallMs: parts.wallMs,
-      random: parts.random,
+      draw: parts.draw,
       timeoutMs: parts.webhookTimeoutMs,
       retryMs: parts.webhookRetryMs,
       onError: parts.onError,
@@ -124,13 +124,6 @@ export class StripeSimulator {
     return this.#parts.engine.nowMs();
   }
 
-  /** When time next makes anything happen: a renewal, a finalization, a webhook's next attempt. For who drives the clock. */
-  get nextDueMs(): number | undefined {
-    const { schedule } = this.#parts.engine.account;
-    const dues = [schedule.nextDueMs, this.#worker.nextDueMs].filter((due) => due !== undefined);
-    return dues.length === 0 ? undefined : Math.min(...dues);
-  }
-
   /** The whole state, as JSON: exact sums, all objects, settings, faults, what was answered and delivered. */
   state(): SimulatorState {
     const { engine, faults, gateway } = this.#parts;
@@ -141,14 +134,28 @@ export class StripeSimulator {
       now_ms: engine.nowMs(),
       faults: faults.state,
       answered: gateway.answered,
-      deliveries: { waiting: engine.account.deliveries.size, attempts: this.#worker.log },
+      deliveries: {
+        waiting: engine.account.deliveries.size,
+        attempts: this.#worker.log,
+        conduct: this.#worker.conduct,
+      },
     };
   }
 
   /** The page for people, HTML. */
   page(): string {
-    this.#parts.engine.catchUp();
-    return renderPage(this.#parts.engine.account, this.nowMs(), this.#worker.log);
+    const { engine, faults, gateway } = this.#parts;
+    engine.catchUp();
+    return renderPage({
+      account: engine.account,
+      nowMs: engine.nowMs(),
+      faults: faults.state,
+      answered: gateway.answered,
+      concurrency: gateway.meterConcurrency,
+      conduct: this.#worker.conduct,
+      waiting: [...this.#worker.waiting()],
+      attempts: this.#worker.log,
+    });
   }
 
   /** Every accepted meter event, in the order of receipt. */
@@ -173,18 +180,16 @@ export class StripeSimulator {
   }
 
   /**
-   * Moves time forward to `toMs`, stopping at everything that falls due on the way: each renewal and finalization happens at its
-   * own time, and its webhooks are sent (once; not retried until answered) before the next. `frozen`: time then stands still.
+   * Moves time forward to `toMs`, stopping at everything that falls due on the way: each renewal, finalization and attempt to deliver
+   * a webhook happens at its own time, and is over before the next. `frozen`: time then stands still.
    * Throws a StripeError 400 for a time that has passed.
    */
   async setClock(toMs: number, frozen = false): Promise<void> {
-    const { engine } = this.#parts;
     if (toMs < this.nowMs() - CALLERS_CLOCK_LAG_MS) {
       throw badRequest("Time cannot go back.", { param: "now_ms" });
     }
-    for (let due = engine.account.schedule.nextDueMs; due !== undefined && due <= toMs; ) {
+    for (let due = this.nextDueMs; due <= toMs; due = this.nextDueMs) {
       await this.#moveClock(Math.max(due, this.nowMs()), true);
-      due = engine.account.schedule.nextDueMs;
     }
     await this.#moveClock(Math.max(toMs, this.nowMs()), frozen);
   }
@@ -224,9 +229,21 @@ export class StripeSimulator {
     return this.#command(`/_simulator/invoices/${invoice}/fail`, {});
   }
 
-  /** From now on, each event is delivered `copies` times; with `hold`, none is delivered until `releaseWebhooks`. */
-  configureWebhooks(how: { readonly copies?: number | undefined; readonly hold?: boolean | undefined }): void {
-    this.#worker.configure(how);
+  /** From now on, deliveries go wrong in this way. What is not given stays. */
+  configureWebhooks(change: ConductChange): void {
+    this.#worker.configure(change);
+  }
+
+  /**
+   * Gives a webhook endpoint a new secret, its own or `secret`; deliveries are signed with the old one as well for `keepMs`, 24 h
+   * unless given, at most.
+   */
+  rollWebhookSecret(
+    endpoint: string,
+    { secret, keepMs }: { readonly secret?: string | undefined; readonly keepMs?: number | undefined } = {},
+  ): Promise<{ readonly id: string; readonly secret: string }> {
+    const path = `/_simulator/webhook_endpoints/${endpoint}/roll_secret`;
+    return this.#command(path, { secret, keep_ms: keepMs }) as Promise<{ id: string; secret: string }>;
   }
 
   /** Delivers what was held back, one after the other, in this order. */
@@ -270,9 +287,17 @@ export class StripeSimulator {
     return result;
   }
 
+  /**
+   * When time next makes anything happen: a renewal, a finalization, a webhook's next attempt; infinity when nothing is to come. For who
+   * drives the clock.
+   */
+  get nextDueMs(): number {
+    const { nextDueMs = Number.POSITIVE_INFINITY } = this.#parts.engine.account.schedule;
+    return Math.min(nextDueMs, this.#worker.nextDueMs ?? Number.POSITIVE_INFINITY);
+  }
+
   #arm(): void {
-    const dueMs = this.nextDueMs ?? Number.POSITIVE_INFINITY;
-    const waitMs = Math.min(POLL_MS_MAX, Math.max(10, dueMs - this.nowMs()));
+    const waitMs = Math.min(POLL_MS_MAX, Math.max(10, this.nextDueMs - this.#parts.engine.nowMs()));
     this.#timer = setTimeout(() => {
       this.#timer = undefined;
       this.#worker.pump();

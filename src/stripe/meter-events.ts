@@ -2,23 +2,21 @@
 import type Stripe from "stripe";
 import type { MeterSink } from "../app/ports/reports.ts";
 import type { Report, SinkOutcome } from "../domain/report.ts";
+import { cancelEvent } from "./adjustments.ts";
+import { eventPayload } from "./event-payload.ts";
 import { outcomeOfError } from "./outcome.ts";
+import { within } from "./within.ts";
 
 /**
- * The sink. A call takes at most `limitMs` in all, however slowly the answer drips in; past it, and on abort, the outcome is "unknown" and
- * the connection is left to the client's own timeout. Meters must have the default mapping (see meters.ts).
+ * The sink "v1". A call takes at most `limitMs` in all, however slowly the answer drips in; past it, and on abort, the outcome is
+ * "unknown" and the connection is left to the client's own timeout. Meters must have the default mapping (see meters.ts). Serial, since
+ * one concurrent call for a customer and meter is all that some of Stripe's pages allow.
  */
 export function stripeMeterEvents(stripe: Stripe, limitMs: number): MeterSink {
-  const send = async (report: Report, signal: AbortSignal): Promise<SinkOutcome> => {
+  const send = (report: Report, signal: AbortSignal): Promise<SinkOutcome> | SinkOutcome => {
     if (signal.aborted) return { kind: "unknown", message: "aborted before it was sent" };
-    try {
-      return outcomeOfAnswer(
-        await within(create(stripe, report), AbortSignal.any([signal, AbortSignal.timeout(limitMs)])),
-        report,
-      );
-    } catch (error) {
-      return outcomeOfError(error);
-    }
+    const inTime = AbortSignal.any([signal, AbortSignal.timeout(limitMs)]);
+    return report.kind === "cancel" ? cancelEvent(stripe, report, inTime) : sendEvent(stripe, report, inTime);
   };
   return {
     name: "v1",
@@ -28,17 +26,21 @@ export function stripeMeterEvents(stripe: Stripe, limitMs: number): MeterSink {
   };
 }
 
+async function sendEvent(stripe: Stripe, report: Report, signal: AbortSignal): Promise<SinkOutcome> {
+  try {
+    return outcomeOfAnswer(await within(create(stripe, report), signal), report);
+  } catch (error) {
+    return outcomeOfError(error, "event");
+  }
+}
+
 function create(stripe: Stripe, report: Report): Promise<Stripe.Response<Stripe.Billing.MeterEvent>> {
   return stripe.billing.meterEvents.create(
     {
       event_name: report.eventName,
       identifier: report.identifier,
       timestamp: report.timestampMs / 1000,
-      payload: {
-        ...(JSON.parse(report.payload) as Record<string, string>),
-        stripe_customer_id: report.stripeCustomerId,
-        value: report.value.toString(),
-      },
+      payload: eventPayload(report),
     },
     { idempotencyKey: report.identifier },
   );
@@ -48,13 +50,4 @@ function create(stripe: Stripe, report: Report): Promise<Stripe.Response<Stripe.
 function outcomeOfAnswer(event: Stripe.Response<Stripe.Billing.MeterEvent>, report: Report): SinkOutcome {
   if (event.object === "billing.meter_event" && event.identifier === report.identifier) return { kind: "accepted" };
   return { kind: "unknown", message: `HTTP ${event.lastResponse.statusCode} without the meter event` };
-}
-
-/** Settles as `call` does, or rejects when `signal` aborts; what becomes of the call then is nobody's concern. */
-function within<T>(call: Promise<T>, signal: AbortSignal): Promise<T> {
-  return new Promise((resolve, reject) => {
-    const abort = () => reject(new Error("no answer in time", { cause: signal.reason }));
-    signal.addEventListener("abort", abort, { once: true });
-    call.then(resolve, reject).finally(() => signal.removeEventListener("abort", abort));
-  });
 }

@@ -94,6 +94,12 @@ function stripeChecks(config: Config): string[] {
   return [];
 }
 
+/** Whether calls go to a sandbox of Stripe's: a test key at Stripe itself. A stand-in, which a test key may also be for, is none. */
+export function isSandbox({ stripeSecretKey, stripeApiBase }: Config): boolean {
+  const isTestKey = stripeSecretKey !== undefined && /^.k_test_/.test(stripeSecretKey);
+  return isTestKey && (stripeApiBase === undefined || isStripe(stripeApiBase));
+}
+
 function isStripe(base: string): boolean {
   return URL.canParse(base) && new URL(base).hostname === "api.stripe.com";
 }

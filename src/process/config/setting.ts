@@ -43,6 +43,13 @@ export function integer(about: Documentation & { fallback: number; min: number; 
   };
 }
 
+/** A whole number with bounds, both in, or nothing: what then happens, `defaultText` says. */
+export function optionalInteger(
+  about: Documentation & { defaultText: string; min: number; max: number },
+): Setting<number | undefined> {
+  return { ...integer({ ...about, fallback: 0 }), fallback: undefined, defaultText: about.defaultText };
+}
+
 /** A TCP port to listen on. */
 export function port(about: Documentation & { fallback: number }): Setting<number> {
   return { ...integer({ ...about, min: 0, max: 65_535 }), range: "0..65535, 0 for any free one" };

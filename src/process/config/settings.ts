@@ -3,6 +3,7 @@ import {
   choice,
   duration,
   integer,
+  optionalInteger,
   optionalText,
   optionalUrl,
   port,
@@ -64,21 +65,31 @@ export const SETTINGS = {
     whenToChange: "to use a stand-in for Stripe, such as `metering stripe-simulator`",
     secret: false,
   }),
+  stripeSink: choice({
+    env: "STRIPE_SINK",
+    meaning:
+      "Which way usage goes to Stripe. `v1`: one meter event a request, checked at once. `stream`: 100 a request, checked by Stripe later.",
+    fallback: "v1",
+    words: ["v1", "stream"],
+    whenToChange: "`stream` for more than 1,000 reports a second; what was sent one way and is open waits for that way",
+  }),
   stripeConcurrency: integer({
     env: "STRIPE_CONCURRENCY",
-    meaning: "Most requests to Stripe at a time. A customer's events of one meter always go one after the other.",
+    meaning:
+      "Most requests to Stripe at a time. Through `v1` a customer's events of one meter always go one after the other.",
     fallback: 16,
     min: 1,
-    max: 100,
+    max: 500,
     whenToChange: "up when reports wait while Stripe answers fast; down when Stripe answers 429",
   }),
-  stripeEventsPerSecond: integer({
+  stripeEventsPerSecond: optionalInteger({
     env: "STRIPE_EVENTS_PER_SECOND",
     meaning: "Most meter events sent to Stripe in a second. Slows down by itself while Stripe throttles.",
-    fallback: 1000,
+    defaultText:
+      "Stripe's limits: `v1` 1000, `stream` 10000; with a test key at Stripe itself 25 requests, so 25 and 2500",
     min: 1,
-    max: 1000,
-    whenToChange: "down when other programs use the same Stripe account",
+    max: 200_000,
+    whenToChange: "down when other programs use the same Stripe account; up when Stripe granted you more",
   }),
   grpcPort: port({
     env: "GRPC_PORT",

@@ -105,6 +105,9 @@ export function renderLine(account: Account, invoice: Invoice, line: InvoiceLine
   };
 }
 
+/** An invoice carries the first of its lines; the others must be listed. */
+const LINES_SHOWN_MAX = 10;
+
 /** `invoice`. */
 export function renderInvoice(account: Account, invoice: Invoice): object {
   const total = invoiceTotal(account, invoice);
@@ -122,8 +125,8 @@ export function renderInvoice(account: Account, invoice: Invoice): object {
     customer_phone: customer?.phone ?? null,
     lines: {
       object: "list",
-      data: lines.map((line) => renderLine(account, invoice, line)),
-      has_more: false,
+      data: lines.slice(0, LINES_SHOWN_MAX).map((line) => renderLine(account, invoice, line)),
+      has_more: lines.length > LINES_SHOWN_MAX,
       url: `/v1/invoices/${invoice.id}/lines`,
     },
     parent: {

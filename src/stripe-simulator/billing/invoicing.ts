@@ -16,8 +16,8 @@ export interface Draft {
 }
 
 /**
- * Opens a draft. It finalizes by itself the grace time after every listener has answered invoice.created, 72 h after its creation
- * if one doesn't; a draft of an unpaid subscription stays.
+ * Opens a draft. It finalizes by itself the grace time after every listener has answered invoice.created; if one doesn't, once Stripe
+ * has given up on it, 72 h after its creation at the latest. A draft of an unpaid subscription stays.
  */
 export function openDraft(account: Account, subscription: Subscription, draft: Draft): Invoice {
   const isAutomatic = subscription.status !== "unpaid";
@@ -51,13 +51,22 @@ export function openDraft(account: Account, subscription: Subscription, draft: D
   return invoice;
 }
 
-/** Every listener has answered invoice.created: from now, the grace time runs. */
+/** Every listener has answered invoice.created: from now, the grace time runs. A second event of the creation changes nothing. */
 export function noteCreationDelivered(account: Account, invoiceId: string): void {
   const invoice = account.invoices.get(invoiceId);
+  if (invoice.webhooks_delivered_at !== null) return;
   invoice.webhooks_delivered_at = account.now;
   if (invoice.status !== "draft" || !invoice.auto_advance) return;
   const dueMs = account.nowMs + account.settings.invoiceGraceMs;
   invoice.automatically_finalizes_at = Math.floor(dueMs / 1_000);
+  scheduleFinalization(account, invoice, dueMs);
+}
+
+/** Some listener will never get invoice.created: nothing more is waited for but the rest of the grace time. */
+export function noteCreationGivenUp(account: Account, invoiceId: string): void {
+  const invoice = account.invoices.get(invoiceId);
+  if (invoice.status !== "draft" || !invoice.auto_advance || invoice.webhooks_delivered_at !== null) return;
+  const dueMs = Math.max(account.nowMs, invoice.created * 1_000 + account.settings.invoiceGraceMs);
   scheduleFinalization(account, invoice, dueMs);
 }
 
@@ -80,7 +89,10 @@ export function finalizeInvoice(account: Account, invoice: Invoice, collect = tr
   invoice.automatically_finalizes_at = null;
   invoice.effective_at = account.now;
   invoice.transitions.finalized_at = account.now;
-  if (invoice.collection_method === "send_invoice") invoice.due_date = account.now + 30 * 86_400;
+  if (invoice.collection_method === "send_invoice") {
+    const days = account.subscriptions.find(invoice.subscription)?.days_until_due ?? 30;
+    invoice.due_date = account.now + days * 86_400;
+  }
   emit(account, invoice, "invoice.finalized");
   if (!collect) return;
   if (invoiceTotal(account, invoice) === 0) settle(account, invoice, 0);

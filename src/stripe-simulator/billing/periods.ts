@@ -32,3 +32,29 @@ export function nextBoundary(anchor: number, interval: Interval, time: number): 
   while (periodBoundary(anchor, interval, steps) <= time) steps += 1;
   return periodBoundary(anchor, interval, steps);
 }
+
+/** A day and time of day that a billing cycle is anchored to; what is null is as it is at the subscription's creation. */
+export interface AnchorConfig {
+  readonly day_of_month: number;
+  readonly month: number | null;
+  readonly hour: number | null;
+  readonly minute: number | null;
+  readonly second: number | null;
+}
+
+/** The first time after `now` that fits. A month that is too short has it on its last day. */
+export function nextAnchor(config: AnchorConfig, now: number): number {
+  const from = new Date(now * 1_000);
+  const timeOfDay =
+    (config.hour ?? from.getUTCHours()) * 3_600 +
+    (config.minute ?? from.getUTCMinutes()) * 60 +
+    (config.second ?? from.getUTCSeconds());
+  for (let months = from.getUTCMonth(); ; months += 1) {
+    const month = months % 12;
+    if (config.month !== null && config.month !== month + 1) continue;
+    const lastDay = new Date(Date.UTC(from.getUTCFullYear(), months + 1, 0)).getUTCDate();
+    const day = Math.min(config.day_of_month, lastDay);
+    const anchor = Date.UTC(from.getUTCFullYear(), months, day) / 1_000 + timeOfDay;
+    if (anchor > now) return anchor;
+  }
+}

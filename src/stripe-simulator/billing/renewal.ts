@@ -9,10 +9,8 @@ import { changeSubscription, renderSubscription, type Subscription, type Subscri
 export function endSubscription(account: Account, subscription: Subscription, invoiceNow = false): void {
   account.schedule.drop(renewalKey(subscription));
   if (invoiceNow) {
-    const lines = subscription.items.flatMap((item) =>
-      usageLine(subscription, item, item.current_period_start, account.now),
-    );
-    const start = Math.min(...subscription.items.map((item) => item.current_period_start));
+    const lines = subscription.items.flatMap((item) => usageLine(subscription, item, unbilledStart(item), account.now));
+    const start = Math.min(...subscription.items.map(unbilledStart));
     if (lines.length > 0) {
       openDraft(account, subscription, { reason: "subscription_update", period: { start, end: account.now }, lines });
     }
@@ -40,8 +38,8 @@ function renewalKey(subscription: Subscription): string {
 function renew(account: Account, subscription: Subscription): void {
   const isOver = subscription.cancel_at !== null && subscription.cancel_at <= account.now;
   const due = subscription.items.filter((item) => isOver || item.current_period_end <= account.now);
-  const start = Math.min(...due.map((item) => item.current_period_start));
-  const lines = due.flatMap((item) => usageLine(subscription, item, item.current_period_start, account.now));
+  const start = Math.min(...due.map(unbilledStart));
+  const lines = due.flatMap((item) => usageLine(subscription, item, unbilledStart(item), account.now));
   if (!isOver) {
     changeSubscription(account, subscription, () => {
       for (const item of due) startPeriod(subscription, item);
@@ -60,8 +58,13 @@ function renew(account: Account, subscription: Subscription): void {
 
 function startPeriod(subscription: Subscription, item: SubscriptionItem): void {
   const interval = item.price.recurring ?? { interval: "month" as const, interval_count: 1 };
+  item.unbilledFrom = null;
   item.current_period_start = item.current_period_end;
   item.current_period_end = nextBoundary(subscription.billing_cycle_anchor, interval, item.current_period_start);
+}
+
+function unbilledStart(item: SubscriptionItem): number {
+  return item.unbilledFrom ?? item.current_period_start;
 }
 
 type DraftLines = Draft["lines"][number][];

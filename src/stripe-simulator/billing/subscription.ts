@@ -1,6 +1,7 @@
 // A subscription's state, how Stripe renders it, and its changes of status short of the end.
 import { badRequest } from "../http/stripe-error.ts";
 import type { Account } from "../state/account.ts";
+import type { AnchorConfig } from "./periods.ts";
 import { type Price, renderPlan, renderPrice } from "./prices.ts";
 
 export type SubscriptionStatus = "active" | "past_due" | "canceled" | "unpaid" | "trialing" | "paused";
@@ -13,6 +14,8 @@ export interface SubscriptionItem {
   /** Null for metered prices. */
   readonly quantity: number | null;
   readonly metadata: Record<string, string>;
+  /** Where usage that no invoice has yet begins, if before the period: a backdated start in classic mode. */
+  unbilledFrom: number | null;
   current_period_start: number;
   current_period_end: number;
 }
@@ -24,6 +27,7 @@ export interface Subscription {
   readonly currency: string;
   readonly start_date: number;
   readonly billing_cycle_anchor: number;
+  readonly billing_cycle_anchor_config: AnchorConfig | null;
   readonly billing_mode: "classic" | "flexible";
   readonly collection_method: "charge_automatically" | "send_invoice";
   readonly days_until_due: number | null;
@@ -63,7 +67,7 @@ export function renderSubscription(subscription: Subscription): object {
 }
 
 function renderItem(subscription: Subscription, item: SubscriptionItem): object {
-  const { quantity, price, ...shown } = item;
+  const { quantity, price, unbilledFrom: _unbilledFrom, ...shown } = item;
   return {
     ...shown,
     object: "subscription_item",
@@ -83,7 +87,6 @@ const ABSENT = {
   application: null,
   application_fee_percent: null,
   automatic_tax: { disabled_reason: null, enabled: false, liability: null },
-  billing_cycle_anchor_config: null,
   billing_schedules: [],
   billing_thresholds: null,
   cancellation_details: { comment: null, feedback: null, feedback_option: null, reason: null },

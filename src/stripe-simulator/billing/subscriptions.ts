@@ -1,13 +1,13 @@
 // Subscriptions: /v1/subscriptions. Items and prices are fixed at creation.
 import { z } from "zod";
-import { flag, integer, mergeMetadata, metadata, params, text, unsettableText } from "../http/params.ts";
+import { flag, integer, integerWithin, mergeMetadata, metadata, params, text, unsettableText } from "../http/params.ts";
 import { type Route, route } from "../http/router.ts";
 import { badRequest } from "../http/stripe-error.ts";
 import type { Account } from "../state/account.ts";
 import { createdShape, isCreatedWithin, pagingShape } from "../state/collection.ts";
 import { liveCustomer } from "./customers.ts";
 import { finalizeInvoice, openDraft } from "./invoicing.ts";
-import { nextBoundary } from "./periods.ts";
+import { type AnchorConfig, nextAnchor, nextBoundary } from "./periods.ts";
 import type { Price } from "./prices.ts";
 import { endSubscription, feeLine, scheduleRenewal, usageLine } from "./renewal.ts";
 import { changeSubscription, renderSubscription, type Subscription } from "./subscription.ts";
@@ -20,6 +20,15 @@ const createSubscription = params({
     .max(20),
   backdate_start_date: integer().optional(),
   billing_cycle_anchor: integer().optional(),
+  billing_cycle_anchor_config: z
+    .strictObject({
+      day_of_month: integerWithin(1, 31),
+      month: integerWithin(1, 12).optional(),
+      hour: integerWithin(0, 23).optional(),
+      minute: integerWithin(0, 59).optional(),
+      second: integerWithin(0, 59).optional(),
+    })
+    .optional(),
   billing_mode: z.strictObject({ type: z.enum(["classic", "flexible"]) }).optional(),
   cancel_at: integer().optional(),
   cancel_at_period_end: flag().optional(),
@@ -47,6 +56,7 @@ function create(account: Account, sent: CreateSubscription): object {
     currency: prices[0]?.currency ?? "usd",
     start_date: timing.start,
     billing_cycle_anchor: timing.anchor,
+    billing_cycle_anchor_config: timing.anchorConfig,
     billing_mode: sent.billing_mode?.type ?? "flexible",
     collection_method: sent.collection_method ?? "charge_automatically",
     days_until_due: sent.days_until_due ?? null,
@@ -60,6 +70,7 @@ function create(account: Account, sent: CreateSubscription): object {
         price,
         quantity: quantityOf(price, item.quantity, index),
         metadata: mergeMetadata({}, item.metadata),
+        unbilledFrom: timing.start < timing.periodStart ? timing.start : null,
         current_period_start: timing.periodStart,
         current_period_end:
           timing.firstPeriodEnd ?? nextBoundary(timing.anchor, recurringOf(price), timing.periodStart),
@@ -112,6 +123,7 @@ function quantityOf(price: Price, sent: number | undefined, index: number): numb
 interface Timing {
   readonly start: number;
   readonly anchor: number;
+  readonly anchorConfig: AnchorConfig | null;
   readonly periodStart: number;
   /** Where the first period is cut short: at a later anchor, or the trial's end. */
   readonly firstPeriodEnd: number | null;
@@ -122,14 +134,16 @@ function timingOf(account: Account, sent: CreateSubscription, prices: readonly P
   const { now } = account;
   const start = sent.backdate_start_date ?? now;
   if (start > now) throw badRequest("backdate_start_date must be in the past.", { param: "backdate_start_date" });
+  const none = { start, anchorConfig: null, trialEnd: null };
   const trialEnd =
     sent.trial_end ?? (sent.trial_period_days === undefined ? null : now + sent.trial_period_days * 86_400);
   if (trialEnd !== null) {
     if (trialEnd <= now) throw badRequest("trial_end must be in the future.", { param: "trial_end" });
-    return { start, anchor: trialEnd, periodStart: now, firstPeriodEnd: trialEnd, trialEnd };
+    return { ...none, anchor: trialEnd, periodStart: now, firstPeriodEnd: trialEnd, trialEnd };
   }
-  const anchor = sent.billing_cycle_anchor;
-  if (anchor === undefined) return { start, anchor: now, periodStart: now, firstPeriodEnd: null, trialEnd: null };
+  const anchorConfig = anchorConfigOf(sent);
+  const anchor = anchorConfig === null ? sent.billing_cycle_anchor : nextAnchor(anchorConfig, now);
+  if (anchor === undefined) return { ...none, anchor: now, periodStart: now, firstPeriodEnd: null };
   if (anchor <= now) {
     throw badRequest("Subscription billing_cycle_anchor must be in the future.", { param: "billing_cycle_anchor" });
   }
@@ -140,17 +154,34 @@ function timingOf(account: Account, sent: CreateSubscription, prices: readonly P
       { param: "billing_cycle_anchor" },
     );
   }
-  return { start, anchor, periodStart: start, firstPeriodEnd: anchor, trialEnd: null };
+  return { ...none, anchor, anchorConfig, periodStart: start, firstPeriodEnd: anchor };
 }
 
-/** Fees in advance, and usage before a backdated start; nothing to bill, no invoice. Finalized at once. */
+function anchorConfigOf(sent: CreateSubscription): AnchorConfig | null {
+  const config = sent.billing_cycle_anchor_config;
+  if (config === undefined) return null;
+  if (sent.billing_cycle_anchor !== undefined) {
+    throw badRequest("You may only specify one of billing_cycle_anchor and billing_cycle_anchor_config.", {
+      param: "billing_cycle_anchor_config",
+    });
+  }
+  const { day_of_month, month = null, hour = null, minute = null, second = null } = config;
+  return { day_of_month, month, hour, minute, second };
+}
+
+/**
+ * Fees in advance, and in flexible mode the usage before a backdated start, which classic mode leaves to the next invoice. Nothing to
+ * bill, no invoice. Finalized at once.
+ */
 function openFirstInvoice(account: Account, subscription: Subscription): void {
+  const billsUsage = subscription.billing_mode === "flexible";
   const lines = subscription.items.flatMap((item) => [
     ...feeLine(subscription, item),
-    ...(subscription.start_date < item.current_period_start
-      ? usageLine(subscription, item, subscription.start_date, item.current_period_start)
+    ...(billsUsage && item.unbilledFrom !== null
+      ? usageLine(subscription, item, item.unbilledFrom, item.current_period_start)
       : []),
   ]);
+  if (billsUsage) for (const item of subscription.items) item.unbilledFrom = null;
   if (lines.length === 0) return;
   const period = { start: subscription.start_date, end: account.now };
   const invoice = openDraft(account, subscription, { reason: "subscription_create", period, lines });

@@ -1,12 +1,12 @@
 // Changes to the account that Stripe has no call for: routes under /_simulator/ that go through the journal like any other.
 import { z } from "zod";
 import { renderInvoice } from "../billing/invoice.ts";
-import { failPayment, noteCreationDelivered, payInvoice } from "../billing/invoicing.ts";
+import { failPayment, noteCreationDelivered, noteCreationGivenUp, payInvoice } from "../billing/invoicing.ts";
 import { endSubscription } from "../billing/renewal.ts";
 import { renderSubscription, setSubscriptionStatus } from "../billing/subscription.ts";
 import { type Route, route } from "../http/router.ts";
 import { settingsSchema } from "../state/settings.ts";
-import { configureEndpoints } from "../webhooks/endpoints.ts";
+import { configureEndpoints, ROLLED_SECRET_MS_MAX, renderEndpoint, rollSecret } from "../webhooks/endpoints.ts";
 
 /** Paths of the internal commands. */
 export const CLOCK_PATH = "/_simulator/internal/clock";
@@ -28,6 +28,10 @@ const delivery = z.strictObject({ event: z.string(), endpoint: z.string(), deliv
 const status = z.strictObject({
   status: z.enum(["active", "past_due", "canceled", "unpaid", "trialing", "paused"]),
 });
+const roll = z.strictObject({
+  secret: z.string().startsWith("whsec_").optional(),
+  keep_ms: z.number().int().min(0).max(ROLLED_SECRET_MS_MAX).optional(),
+});
 const payments = z.strictObject({ outcome: z.enum(["succeed", "fail"]), customer: z.string().optional() });
 
 export const accountControlRoutes: readonly Route[] = [
@@ -45,10 +49,12 @@ export const accountControlRoutes: readonly Route[] = [
     if (pending === undefined) return {};
     account.deliveries.delete(key);
     const { event } = pending;
-    if (!params.delivered || event.object === "v2.core.event") return {};
-    event.pending_webhooks -= 1;
-    if (event.type === "invoice.created" && event.pending_webhooks === 0 && "id" in event.data.object) {
-      noteCreationDelivered(account, String(event.data.object.id));
+    if (event.object === "v2.core.event") return {};
+    if (params.delivered) event.pending_webhooks -= 1;
+    if (event.type !== "invoice.created" || !("id" in event.data.object)) return {};
+    if (![...account.deliveries.keys()].some((other) => other.startsWith(`${event.id} `))) {
+      const note = event.pending_webhooks === 0 ? noteCreationDelivered : noteCreationGivenUp;
+      note(account, String(event.data.object.id));
     }
     return {};
   }),
@@ -56,6 +62,11 @@ export const accountControlRoutes: readonly Route[] = [
     const given = Object.fromEntries(Object.entries(params).filter(([, value]) => value !== undefined));
     account.settings = settingsSchema.parse({ ...account.settings, ...given });
     return account.settings;
+  }),
+  route("POST", "/_simulator/webhook_endpoints/:id/roll_secret", roll, ({ account, path, params }) => {
+    const keepMs = params.keep_ms ?? ROLLED_SECRET_MS_MAX;
+    const endpoint = rollSecret(account, path[0] ?? "", keepMs, params.secret);
+    return { ...renderEndpoint(endpoint), secret: endpoint.secret };
   }),
   route("POST", "/_simulator/payments", payments, ({ account, params }) => {
     const payer = params.customer ?? "*";

@@ -6,6 +6,7 @@ import { notFound } from "../http/gateway.ts";
 import { badRequest } from "../http/stripe-error.ts";
 import type { StripeSimulator } from "../simulator.ts";
 import { settingsSchema } from "../state/settings.ts";
+import { conductSchema } from "../webhooks/delivery-conduct.ts";
 import { faultSchema } from "./faults.ts";
 
 type Control = (simulator: StripeSimulator, body: unknown, query: URLSearchParams, id: string) => unknown;
@@ -14,10 +15,7 @@ const clockBody = z.union([
   z.strictObject({ advance_ms: z.number().min(0) }),
   z.strictObject({ now_ms: z.number(), frozen: z.boolean().optional() }),
 ]);
-const webhooksBody = z.strictObject({
-  copies: z.number().int().min(1).max(10).optional(),
-  hold: z.boolean().optional(),
-});
+const rollBody = z.strictObject({ secret: z.string().optional(), keep_ms: z.number().optional() });
 const releaseBody = z.strictObject({ order: z.enum(["created", "reversed", "shuffled"]).optional() });
 const statusBody = z.strictObject({
   status: z.enum(["active", "past_due", "canceled", "unpaid", "trialing", "paused"]),
@@ -67,17 +65,24 @@ const CONTROLS: Readonly<Record<string, Control>> = {
   "POST /_simulator/invoices/:id/pay": (simulator, _body, _query, id) => simulator.payInvoice(id),
   "POST /_simulator/invoices/:id/fail": (simulator, _body, _query, id) => simulator.failInvoice(id),
   "POST /_simulator/webhooks": (simulator, body) => {
-    simulator.configureWebhooks(checked(webhooksBody, body));
-    return {};
+    simulator.configureWebhooks(checked(conductSchema, body));
+    return simulator.state().deliveries.conduct;
   },
   "POST /_simulator/webhooks/release": async (simulator, body) => {
     await simulator.releaseWebhooks(checked(releaseBody, body).order);
     return { attempts: simulator.deliveryAttempts };
   },
+  "POST /_simulator/webhook_endpoints/:id/roll_secret": (simulator, body, _query, id) => {
+    const { secret, keep_ms: keepMs } = checked(rollBody, body);
+    return simulator.rollWebhookSecret(id, { secret, keepMs });
+  },
   "POST /_simulator/events/:id/resend": async (simulator, _body, _query, id) => ({
     statuses: await simulator.resendEvent(id),
   }),
 };
+
+/** All of them, as in `POST /_simulator/clock`. */
+export const CONTROL_ROUTES: readonly string[] = Object.keys(CONTROLS);
 
 /** Serves one request under /_simulator/. Errors have Stripe's shape. */
 export async function handleControl(

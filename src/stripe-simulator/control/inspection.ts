@@ -7,6 +7,8 @@ import type { Settings } from "../state/settings.ts";
 import { formatQuantity } from "../usage/quantity.ts";
 import type { AcceptedEvent, Inlet } from "../usage/usage-book.ts";
 import type { DeliveryAttempt } from "../webhooks/delivery.ts";
+import type { Conduct } from "../webhooks/delivery-conduct.ts";
+import { renderEndpoint } from "../webhooks/endpoints.ts";
 import type { Fault } from "./faults.ts";
 
 /** The counted sum of a meter and customer, exact, as text: "-12", "0.5". */
@@ -39,6 +41,7 @@ export interface AccountState {
   readonly meters: readonly object[];
   readonly subscriptions: readonly object[];
   readonly invoices: readonly object[];
+  readonly webhook_endpoints: readonly object[];
   /** What became of the events that were taken unchecked, and how many wait. */
   readonly asynchronous: Readonly<
     Record<"taken" | "counted" | "duplicate" | "rejected" | "dropped" | "waiting", number>
@@ -54,7 +57,11 @@ export interface SimulatorState extends AccountState {
   readonly faults: { readonly rules: readonly Fault[]; readonly struck: number };
   /** Answers so far, by route and status; `reset` and `truncated` for those cut off. */
   readonly answered: Readonly<Record<string, Readonly<Record<string, number>>>>;
-  readonly deliveries: { readonly waiting: number; readonly attempts: readonly DeliveryAttempt[] };
+  readonly deliveries: {
+    readonly waiting: number;
+    readonly attempts: readonly DeliveryAttempt[];
+    readonly conduct: Conduct;
+  };
 }
 
 export function inspectAccount(account: Account): AccountState {
@@ -81,6 +88,7 @@ export function inspectAccount(account: Account): AccountState {
     meters: [...account.meters.values()],
     subscriptions: [...account.subscriptions.values()].map(renderSubscription),
     invoices: [...account.invoices.values()].map((invoice) => renderInvoice(account, invoice)),
+    webhook_endpoints: [...account.endpoints.values()].map(renderEndpoint),
     asynchronous: {
       ...account.unvalidated.counts,
       waiting: [...account.unvalidated.windows.values()].reduce((sum, window) => sum + window.length, 0),

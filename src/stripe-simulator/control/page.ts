@@ -1,76 +1,75 @@
-// The page at /_simulator/: what this stand-in holds, for a person to look at.
-import { renderInvoice } from "../billing/invoice.ts";
-import type { Account } from "../state/account.ts";
-import type { DeliveryAttempt } from "../webhooks/delivery.ts";
-import { usageTotals } from "./inspection.ts";
+// The page at /_simulator/: what this stand-in holds, for a person to look at. Rendered here, no script, nothing to click but links.
+import { at } from "./html.ts";
+import {
+  customerSection,
+  draftSection,
+  eventSection,
+  faultSection,
+  invoiceSection,
+  meterEventSection,
+  meterSection,
+  type PageView,
+  requestSection,
+  settingSection,
+  streamSection,
+  subscriptionSection,
+  webhookSection,
+} from "./page-sections.ts";
 
-const ROWS_MAX = 200;
+const SECTIONS = [
+  faultSection,
+  meterSection,
+  draftSection,
+  subscriptionSection,
+  invoiceSection,
+  customerSection,
+  webhookSection,
+  streamSection,
+  meterEventSection,
+  eventSection,
+  requestSection,
+  settingSection,
+];
 
-/** HTML that names itself simulated on every screen. */
-export function renderPage(account: Account, nowMs: number, deliveries: readonly DeliveryAttempt[]): string {
-  const customers = [...account.customers.values()].filter(({ deleted }) => !deleted);
-  const invoices = [...account.invoices.values()].map((invoice) => {
-    const { total } = renderInvoice(account, invoice) as { readonly total: number };
-    return [invoice.id, invoice.customer, invoice.status, `${total} ${invoice.currency}`, at(invoice.period_end)];
-  });
-  const subscriptions = [...account.subscriptions.values()].map((one) => [
-    one.id,
-    one.customer,
-    one.status,
-    ...[one.items[0]?.current_period_start, one.items[0]?.current_period_end].map((time) => at(time ?? 0)),
-  ]);
+/** HTML that names itself simulated wherever one looks. */
+export function renderPage(view: PageView): string {
+  const sections = SECTIONS.map((render) => render(view)).filter(({ html }) => html !== "");
+  const { frozenAtMs } = view.account.clockSetting;
+  const links = sections.map(
+    ({ title, count }) => `<a href="#${idOf(title)}">${title}${count === undefined ? "" : ` <b>${count}</b>`}</a>`,
+  );
+  const bodies = sections.map(({ title, html }) => `<section id="${idOf(title)}"><h2>${title}</h2>\n${html}</section>`);
   return `<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>SIMULATED Stripe</title><style>
-body{font:14px system-ui,sans-serif;margin:2rem;max-width:70rem}table{border-collapse:collapse;margin:.5rem 0 1.5rem}
-td,th{border:1px solid #ccc;padding:.2rem .6rem;text-align:left}strong{background:#c00;color:#fff;padding:.2rem .6rem}
-</style></head><body>
-<h1><strong>SIMULATED</strong> Stripe account</h1>
-<p>Nothing here is real: no money, no customer. The simulator's time is ${new Date(nowMs).toISOString()}.</p>
-<p>${customers.length} customers, ${account.usage.events.length} meter events, ${account.events.size} events,
-${account.deliveries.size} webhook deliveries waiting.</p>
-${table(
-  "Usage counted",
-  ["event name", "customer", "sum"],
-  usageTotals(account).map((one) => [one.event_name, one.customer, one.sum]),
-)}
-${table(
-  "Meters",
-  ["id", "event name", "formula", "status"],
-  [...account.meters.values()].map((meter) => [
-    meter.id,
-    meter.event_name,
-    meter.default_aggregation.formula,
-    meter.status,
-  ]),
-)}
-${table(
-  "Customers",
-  ["id", "name", "email"],
-  customers.map(({ id, name, email }) => [id, name ?? "", email ?? ""]),
-)}
-${table("Subscriptions", ["id", "customer", "status", "period start", "period end"], subscriptions)}
-${table("Invoices", ["id", "customer", "status", "total", "period end"], invoices)}
-${table(
-  "Webhook attempts",
-  ["event", "type", "url", "status"],
-  deliveries.map(({ event, type, url, status }) => [event, type, url, String(status ?? "no answer")]),
-)}
-</body></html>`;
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
+<meta name="color-scheme" content="light dark"><title>SIMULATED Stripe</title><style>${STYLE}</style></head><body>
+<header><strong>SIMULATED</strong><h1>Stripe account</h1>
+<p>Nothing here is real: no money, no customer. It is <time>${at(view.nowMs)}</time> UTC for the simulator${
+    frozenAtMs === null ? "" : ", and time stands still"
+  }.</p></header>
+<nav>${links.join("\n")}</nav>
+<main>${bodies.join("\n")}</main>
+</body></html>
+`;
 }
 
-function table(title: string, columns: readonly string[], rows: readonly (readonly string[])[]): string {
-  const shown = rows.slice(-ROWS_MAX).reverse();
-  const note = rows.length > shown.length ? ` (the last ${shown.length} of ${rows.length})` : "";
-  const line = (cells: readonly string[], tag: string) =>
-    `<tr>${cells.map((cell) => `<${tag}>${escapeHtml(cell)}</${tag}>`).join("")}</tr>`;
-  return `<h2>${title}${note}</h2><table>${line(columns, "th")}${shown.map((row) => line(row, "td")).join("")}</table>`;
+function idOf(title: string): string {
+  return title.toLowerCase().replaceAll(" ", "-");
 }
 
-function at(unixSeconds: number): string {
-  return new Date(unixSeconds * 1_000).toISOString();
-}
-
-function escapeHtml(text: string): string {
-  const entities: Record<string, string> = { "&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;" };
-  return text.replace(/[&<>"]/g, (character) => entities[character] ?? character);
-}
+const STYLE = `
+:root{--text:#1c1e21;--soft:#5c6470;--line:#d9dde3;--shade:#f3f5f8;--page:#fff;--link:#0b57d0}
+@media(prefers-color-scheme:dark){:root{--text:#e4e7ec;--soft:#98a2b3;--line:#343a44;--shade:#1c2028;--page:#12151a;--link:#8ab4f8}}
+*{box-sizing:border-box}
+body{font:14px/1.5 system-ui,sans-serif;margin:0;color:var(--text);background:var(--page)}
+header{position:sticky;top:0;display:flex;flex-wrap:wrap;gap:.2rem 1rem;align-items:center;padding:.5rem 1.5rem;
+background:var(--page);border-bottom:3px solid #c62828;z-index:1}
+header strong{background:#c62828;color:#fff;padding:.1rem .6rem;letter-spacing:.08em}
+header p,h1{margin:0;font-size:1rem}header p{color:var(--soft)}time{color:var(--text);font-variant-numeric:tabular-nums}
+nav{display:flex;flex-wrap:wrap;gap:.3rem 1.2rem;padding:.8rem 1.5rem;background:var(--shade);border-bottom:1px solid var(--line)}
+a{color:var(--link);text-decoration:none}a:hover{text-decoration:underline}nav b{color:var(--text)}
+main{padding:0 1.5rem 3rem;max-width:90rem}section{scroll-margin-top:4rem}
+h2{font-size:1.1rem;margin:1.8rem 0 .5rem}h3{font-size:.95rem;margin:1rem 0 .4rem}
+.scroll{overflow-x:auto}table{border-collapse:collapse;min-width:30rem}
+th,td{padding:.25rem .9rem .25rem 0;text-align:left;border-bottom:1px solid var(--line);white-space:nowrap}
+th{color:var(--soft);font-weight:600}td{font-variant-numeric:tabular-nums}.number{text-align:right}
+.none{color:var(--soft);margin:.3rem 0}`;

@@ -29,6 +29,11 @@ export function integer() {
   });
 }
 
+/** A whole number from `least` to `most`. */
+export function integerWithin(least: number, most: number) {
+  return integer().refine((value) => value >= least && value <= most, `This value must be from ${least} to ${most}.`);
+}
+
 /** `true` or `false`, as text (forms) or as a JSON boolean. */
 export function flag() {
   return z.union([z.string(), z.boolean()]).transform((value, context) => {

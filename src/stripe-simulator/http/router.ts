@@ -48,8 +48,11 @@ export interface Match {
 export class Router {
   readonly #literal = new Map<string, Route>();
   readonly #patterns = new Map<string, { readonly segments: readonly string[]; readonly route: Route }[]>();
+  /** All routes, as in `POST /v1/customers/:id`. */
+  readonly routes: readonly string[];
 
   constructor(routes: readonly Route[]) {
+    this.routes = routes.map(({ method, pattern }) => `${method} ${pattern}`);
     for (const entry of routes) {
       if (!entry.pattern.includes("/:")) {
         this.#literal.set(`${entry.method} ${entry.pattern}`, entry);

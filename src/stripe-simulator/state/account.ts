@@ -16,6 +16,7 @@ import { API_VERSION, type SnapshotEvent } from "../webhooks/snapshot-event.ts";
 import type { RelatedObject, ThinEvent } from "../webhooks/thin-event.ts";
 import type { ClockSetting } from "./clock.ts";
 import { Collection } from "./collection.ts";
+import { previousAttributes } from "./previous-attributes.ts";
 import { opaqueToken, type RandomSource, seededRandom } from "./random.ts";
 import { Schedule } from "./schedule.ts";
 import { DEFAULT_SETTINGS, type Settings } from "./settings.ts";
@@ -105,8 +106,32 @@ export class Account {
     this.#metersByEventName.set(meter.event_name, meter);
   }
 
-  /** Makes a snapshot event of `object` as it is now, and has it delivered to every endpoint that listens to its type. */
+  /**
+   * Makes a snapshot event of `object` as it is now, and has it delivered to every endpoint that listens to its type. As the settings
+   * say, sometimes a second one follows, of the same happening under an id of its own.
+   */
   emit(type: string, object: object, previous?: Readonly<Record<string, unknown>>): SnapshotEvent {
+    const event = this.#emitOnce(type, object, previous);
+    const { twinEventRate } = this.settings;
+    if (twinEventRate > 0 && seededRandom(`${this.#seed} twin ${event.id}`)() < twinEventRate) {
+      this.#emitOnce(type, object, previous);
+    }
+    return event;
+  }
+
+  /**
+   * Changes an object and emits `type` with what differs as it was before: of nested objects their changed keys alone, null for what
+   * was not there, lists whole. A change that changes nothing is no event.
+   */
+  change<T>(type: string, target: T, render: (target: T) => object, apply: () => void): void {
+    const before = structuredClone({ ...render(target) });
+    apply();
+    const after = { ...render(target) };
+    const previous = previousAttributes(before, after);
+    if (Object.keys(previous).length > 0) this.emit(type, after, previous);
+  }
+
+  #emitOnce(type: string, object: object, previous?: Readonly<Record<string, unknown>>): SnapshotEvent {
     const listeners = this.#listeners("snapshot", type);
     const event = this.events.add({
       id: this.newId("evt_"),
@@ -147,15 +172,6 @@ export class Account {
     return event;
   }
 
-  /** Changes an object and emits `type` with the top-level attributes that differ, as they were before. */
-  change<T>(type: string, target: T, render: (target: T) => object, apply: () => void): void {
-    const before: Record<string, unknown> = structuredClone({ ...render(target) });
-    apply();
-    const after: Record<string, unknown> = { ...render(target) };
-    const previous = Object.entries(before).filter(([key, value]) => !isEqualJson(value, after[key]));
-    this.emit(type, after, Object.fromEntries(previous));
-  }
-
   #listeners(payload: WebhookEndpoint["payload"], type: string): readonly WebhookEndpoint[] {
     return [...this.endpoints.values()].filter(
       (one) =>
@@ -172,8 +188,4 @@ export class Account {
     this.#request = request;
     this.#fate = undefined;
   }
-}
-
-function isEqualJson(a: unknown, b: unknown): boolean {
-  return JSON.stringify(a) === JSON.stringify(b);
 }

@@ -15,6 +15,11 @@ export class Schedule {
     return this.#jobs[0]?.dueMs;
   }
 
+  /** When the job of this key is due, if there is one. */
+  dueMs(key: string): number | undefined {
+    return this.#jobs.find((job) => job.key === key)?.dueMs;
+  }
+
   put(job: Job): void {
     this.drop(job.key);
     let at = this.#jobs.length;

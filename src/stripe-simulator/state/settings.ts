@@ -28,6 +28,10 @@ export const settingsSchema = z.strictObject({
   rateLimits: z.enum(["off", "live", "sandbox"]),
   /** From draft, once webhooks are answered, to finalization. Stripe: 1 h, at most 72 h. */
   invoiceGraceMs: milliseconds(72 * HOUR_MS),
+  /** Failed webhooks are tried again for three days (live), or three times over a few hours (sandbox). */
+  webhookRetries: z.enum(["live", "sandbox"]),
+  /** For this share of happenings, 0 to 1, Stripe makes two events, with ids of their own. */
+  twinEventRate: z.number().min(0).max(1),
   /** Accept decimals as event values (Stripe's docs of 2026 say so, its error texts don't). */
   decimalValues: z.boolean(),
 });
@@ -49,5 +53,7 @@ export const DEFAULT_SETTINGS: Settings = {
   errorSamplesMax: 5,
   rateLimits: "off",
   invoiceGraceMs: HOUR_MS,
+  webhookRetries: "live",
+  twinEventRate: 0,
   decimalValues: false,
 };

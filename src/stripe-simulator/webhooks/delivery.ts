@@ -1,14 +1,20 @@
-// Delivers events to webhook endpoints: signed afresh for each attempt, again with growing delay until answered 2xx, for three
-// days, in no promised order.
+// Delivers events to webhook endpoints: signed afresh for each attempt, again with growing delay until answered 2xx or given up,
+// in no promised order.
 import type { Account } from "../state/account.ts";
-import type { RandomSource } from "../state/random.ts";
-import type { WebhookEndpoint } from "./endpoints.ts";
+import {
+  type Conduct,
+  type ConductChange,
+  type Draw,
+  firstDelayMs,
+  isLost,
+  PROMPT_CONDUCT,
+  retryDelayMs,
+} from "./delivery-conduct.ts";
+import { secretsInForce, type WebhookEndpoint } from "./endpoints.ts";
 import { signatureHeader } from "./signature.ts";
 import type { SnapshotEvent } from "./snapshot-event.ts";
 import { notificationOf, type ThinEvent } from "./thin-event.ts";
 
-const GIVE_UP_MS = 3 * 24 * 3_600_000;
-const RETRY_MS_MAX = 3_600_000;
 const IN_FLIGHT_MAX = 16;
 const LOG_MAX = 10_000;
 
@@ -33,9 +39,9 @@ export interface DeliveryContext {
   readonly nowMs: () => number;
   /** The receiver's idea of time: signatures carry it, not the simulator's moved clock. */
   readonly wallMs: () => number;
-  readonly random: RandomSource;
+  readonly draw: Draw;
   readonly timeoutMs: number;
-  /** First retry after this; each further one after twice the last. */
+  /** Live: the first retry after this, each further one after twice the last. */
   readonly retryMs: number;
   /** Records that an endpoint has the event, or will never get it. */
   readonly report: (event: string, endpoint: string, delivered: boolean) => Promise<unknown>;
@@ -44,8 +50,14 @@ export interface DeliveryContext {
 }
 
 interface Progress {
-  attempts: number;
-  dueMs: number;
+  readonly attempts: number;
+  readonly dueMs: number;
+}
+
+/** A delivery that is not done: the attempts made so far, and when the next is due, held back or not. */
+export interface WaitingDelivery extends Progress {
+  readonly key: string;
+  readonly delivery: PendingDelivery;
 }
 
 export class DeliveryWorker {
@@ -54,8 +66,8 @@ export class DeliveryWorker {
   readonly #progress = new Map<string, Progress>();
   readonly #inFlight = new Map<string, Promise<void>>();
   readonly #stop = new AbortController();
-  #copies = 1;
-  #isHolding = false;
+  #conduct: Conduct = PROMPT_CONDUCT;
+  #shuffles = 0;
 
   constructor(context: DeliveryContext) {
     this.#context = context;
@@ -63,30 +75,40 @@ export class DeliveryWorker {
 
   /** When the next attempt is due, if any waits. */
   get nextDueMs(): number | undefined {
-    if (this.#isHolding) return undefined;
+    if (this.#conduct.hold) return undefined;
     let next: number | undefined;
-    for (const key of this.#context.account.deliveries.keys()) {
-      if (this.#inFlight.has(key)) continue;
-      const dueMs = this.#progress.get(key)?.dueMs ?? this.#context.nowMs();
-      if (next === undefined || dueMs < next) next = dueMs;
+    for (const { key, dueMs } of this.waiting()) {
+      if (!this.#inFlight.has(key) && (next === undefined || dueMs < next)) next = dueMs;
     }
     return next;
   }
 
-  /** From now on, each event is sent `copies` times; with `hold`, none is until `release`. */
-  configure({ copies, hold }: { readonly copies?: number | undefined; readonly hold?: boolean | undefined }): void {
-    this.#copies = copies ?? this.#copies;
-    this.#isHolding = hold ?? this.#isHolding;
+  /** Every delivery that is not done. */
+  *waiting(): Generator<WaitingDelivery> {
+    for (const [key, delivery] of this.#context.account.deliveries) {
+      const progress = this.#progress.get(key) ?? { attempts: 0, dueMs: this.#firstDueMs(key, delivery) };
+      yield { key, delivery, ...progress };
+    }
+  }
+
+  get conduct(): Conduct {
+    return this.#conduct;
+  }
+
+  /** Changes what is given; the rest stays as it was. */
+  configure(change: ConductChange): void {
+    const given = Object.entries(change).filter(([, value]) => value !== undefined);
+    this.#conduct = { ...this.#conduct, ...Object.fromEntries(given) };
     this.pump();
   }
 
-  /** Starts every attempt that is due. */
+  /** Starts every attempt that is due, in the order of the due times. */
   pump(): void {
-    if (this.#isHolding || this.#stop.signal.aborted) return;
+    if (this.#conduct.hold || this.#stop.signal.aborted) return;
     const nowMs = this.#context.nowMs();
-    for (const [key, delivery] of this.#context.account.deliveries) {
+    const due = [...this.waiting()].filter(({ key, dueMs }) => dueMs <= nowMs && !this.#inFlight.has(key));
+    for (const { key, delivery } of due.sort((a, b) => a.dueMs - b.dueMs)) {
       if (this.#inFlight.size >= IN_FLIGHT_MAX) return;
-      if (this.#inFlight.has(key) || (this.#progress.get(key)?.dueMs ?? 0) > nowMs) continue;
       void this.#start(key, delivery);
     }
   }
@@ -96,12 +118,12 @@ export class DeliveryWorker {
     const held = [...this.#context.account.deliveries];
     if (order === "reversed") held.reverse();
     if (order === "shuffled") {
-      const keyed = held.map((entry) => ({ entry, rank: this.#context.random() }));
+      this.#shuffles += 1;
+      const keyed = held.map((entry) => ({ entry, rank: this.#context.draw(`shuffle ${this.#shuffles} ${entry[0]}`) }));
       held.splice(0, held.length, ...keyed.sort((a, b) => a.rank - b.rank).map(({ entry }) => entry));
     }
     for (const [key, delivery] of held) await this.#start(key, delivery);
-    this.#isHolding = false;
-    this.pump();
+    this.configure({ hold: false });
   }
 
   /** Sends an event once more to every endpoint of its payload, delivered or not. Resolves with the answers. */
@@ -136,30 +158,33 @@ export class DeliveryWorker {
     return attempt;
   }
 
-  async #attempt(key: string, delivery: PendingDelivery): Promise<void> {
-    const { nowMs, retryMs, report } = this.#context;
-    const statuses = await Promise.all(Array.from({ length: this.#copies }, () => this.#send(delivery)));
-    if (this.#stop.signal.aborted) return;
-    const { event, endpoint } = delivery;
-    if (statuses.some((status) => status !== null && status >= 200 && status < 300)) {
-      this.#progress.delete(key);
-      await report(event.id, endpoint.id, true);
-      return;
-    }
-    const attempts = (this.#progress.get(key)?.attempts ?? 0) + 1;
-    if (nowMs() - createdMsOf(event) >= GIVE_UP_MS) {
-      this.#progress.delete(key);
-      await report(event.id, endpoint.id, false);
-      return;
-    }
-    const delayMs = Math.min(RETRY_MS_MAX, retryMs * 2 ** (attempts - 1));
-    this.#progress.set(key, { attempts, dueMs: nowMs() + delayMs });
+  #firstDueMs(key: string, { event }: PendingDelivery): number {
+    return createdMsOf(event) + firstDelayMs(this.#conduct, this.#context.draw, key);
   }
 
-  async #send({ event, endpoint }: PendingDelivery): Promise<number | null> {
+  async #attempt(key: string, delivery: PendingDelivery): Promise<void> {
+    const { account, nowMs, draw, retryMs, report } = this.#context;
+    const { event, endpoint } = delivery;
+    const attempt = (this.#progress.get(key)?.attempts ?? 0) + 1;
+    const statuses = isLost(this.#conduct, draw, key, attempt)
+      ? [this.#note(delivery, null)]
+      : await Promise.all(Array.from({ length: this.#conduct.copies }, () => this.#send(delivery)));
+    if (this.#stop.signal.aborted) return;
+    const isDelivered = statuses.some((status) => status !== null && status >= 200 && status < 300);
+    const delayMs = retryDelayMs(account.settings.webhookRetries, attempt, nowMs() - createdMsOf(event), retryMs);
+    if (isDelivered || delayMs === undefined) {
+      this.#progress.delete(key);
+      await report(event.id, endpoint.id, isDelivered);
+    } else {
+      this.#progress.set(key, { attempts: attempt, dueMs: nowMs() + delayMs });
+    }
+  }
+
+  async #send(delivery: PendingDelivery): Promise<number | null> {
     const { nowMs, wallMs, timeoutMs } = this.#context;
+    const { event, endpoint } = delivery;
     const rawBody = JSON.stringify(event.object === "v2.core.event" ? notificationOf(event) : event, null, 2);
-    const atMs = nowMs();
+    const secrets = secretsInForce(endpoint, nowMs());
     let status: number | null = null;
     try {
       const response = await fetch(endpoint.url, {
@@ -168,7 +193,7 @@ export class DeliveryWorker {
         headers: {
           "content-type": "application/json; charset=utf-8",
           "user-agent": "Stripe/1.0 (+https://stripe.com/docs/webhooks)",
-          "stripe-signature": signatureHeader(endpoint.secret, rawBody, Math.floor(wallMs() / 1_000)),
+          "stripe-signature": signatureHeader(secrets, rawBody, Math.floor(wallMs() / 1_000)),
         },
         body: rawBody,
         signal: AbortSignal.any([AbortSignal.timeout(timeoutMs), this.#stop.signal]),
@@ -178,7 +203,12 @@ export class DeliveryWorker {
     } catch {
       // No answer in time, or none at all: the log shows it as null, and the delivery is tried again.
     }
-    this.log.push({ event: event.id, type: event.type, url: endpoint.url, atMs, status });
+    return this.#note(delivery, status);
+  }
+
+  #note<S extends number | null>({ event, endpoint }: PendingDelivery, status: S): S {
+    const { id, type } = event;
+    this.log.push({ event: id, type, url: endpoint.url, atMs: this.#context.nowMs(), status });
     if (this.log.length > LOG_MAX) this.log.shift();
     return status;
   }

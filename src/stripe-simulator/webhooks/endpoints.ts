@@ -12,8 +12,10 @@ export type EventPayload = "snapshot" | "thin";
 /** An endpoint and its secret, which Stripe shows only in the answer to its creation. */
 export interface WebhookEndpoint {
   readonly id: string;
-  readonly secret: string;
+  secret: string;
   readonly payload: EventPayload;
+  /** The secret before it was rolled, still signed with until then. */
+  rolled: { readonly secret: string; readonly untilMs: number } | null;
   readonly created: number;
   updated: number;
   readonly api_version: string | null;
@@ -37,8 +39,25 @@ export interface ConfiguredEndpoint {
 
 const CONFIGURED_PREFIX = "we_configured_";
 
-function render(endpoint: WebhookEndpoint): object {
-  const { secret: _secret, payload: _payload, name: _name, updated: _updated, ...shown } = endpoint;
+/** The most time for which Stripe lets a rolled secret live on. */
+export const ROLLED_SECRET_MS_MAX = 24 * 3_600_000;
+
+/** Gives an endpoint a new secret; for `keepMs` its deliveries are signed with both. */
+export function rollSecret(account: Account, id: string, keepMs: number, secret?: string): WebhookEndpoint {
+  const endpoint = account.endpoints.get(id);
+  endpoint.rolled = keepMs === 0 ? null : { secret: endpoint.secret, untilMs: account.nowMs + keepMs };
+  endpoint.secret = secret ?? account.newId("whsec_");
+  return endpoint;
+}
+
+/** What a delivery at `nowMs` is signed with, the newest first. */
+export function secretsInForce({ secret, rolled }: WebhookEndpoint, nowMs: number): readonly string[] {
+  return rolled === null || rolled.untilMs <= nowMs ? [secret] : [secret, rolled.secret];
+}
+
+/** `webhook_endpoint`, without its secret. */
+export function renderEndpoint(endpoint: WebhookEndpoint): object {
+  const { secret: _secret, rolled: _rolled, payload: _payload, name: _name, updated: _updated, ...shown } = endpoint;
   return { ...shown, object: "webhook_endpoint", application: null, livemode: false };
 }
 
@@ -52,6 +71,7 @@ export function configureEndpoints(account: Account, configured: readonly Config
       id: `${CONFIGURED_PREFIX}${index + 1}`,
       secret,
       payload,
+      rolled: null,
       created: account.now,
       updated: account.now,
       api_version: null,
@@ -110,6 +130,7 @@ function create(account: Account, sent: z.infer<typeof createEndpoint>): object 
     id: account.newId("we_"),
     secret: account.newId("whsec_"),
     payload: "snapshot",
+    rolled: null,
     created: account.now,
     updated: account.now,
     name: null,
@@ -120,7 +141,7 @@ function create(account: Account, sent: z.infer<typeof createEndpoint>): object 
     status: "enabled",
     url: sent.url,
   });
-  return { ...render(endpoint), secret: endpoint.secret };
+  return { ...renderEndpoint(endpoint), secret: endpoint.secret };
 }
 
 function update(account: Account, id: string, sent: z.infer<typeof updateEndpoint>): object {
@@ -131,7 +152,7 @@ function update(account: Account, id: string, sent: z.infer<typeof updateEndpoin
   endpoint.description = sent.description ?? endpoint.description;
   if (sent.disabled !== undefined) endpoint.status = sent.disabled ? "disabled" : "enabled";
   endpoint.metadata = mergeMetadata(endpoint.metadata, sent.metadata);
-  return render(endpoint);
+  return renderEndpoint(endpoint);
 }
 
 /** Of v1 only. Throws 404. */
@@ -151,9 +172,11 @@ export const webhookEndpointRoutes: readonly Route[] = [
   route("POST", "/v1/webhook_endpoints", createEndpoint, (call) => create(call.account, call.params)),
   route("GET", "/v1/webhook_endpoints", params({ ...pagingShape }), ({ account, params: sent }) => {
     const page = account.endpoints.page(sent, "/v1/webhook_endpoints", ({ name }) => name === null);
-    return { ...page, data: page.data.map(render) };
+    return { ...page, data: page.data.map(renderEndpoint) };
   }),
-  route("GET", "/v1/webhook_endpoints/:id", params({}), ({ account, path }) => render(find(account, path[0] ?? ""))),
+  route("GET", "/v1/webhook_endpoints/:id", params({}), ({ account, path }) =>
+    renderEndpoint(find(account, path[0] ?? "")),
+  ),
   route("POST", "/v1/webhook_endpoints/:id", updateEndpoint, (call) =>
     update(call.account, call.path[0] ?? "", call.params),
   ),

@@ -79,6 +79,7 @@ function create(account: Account, sent: z.infer<typeof createDestination>): obje
   const one = account.endpoints.add({
     id: account.newId("ed_test_"),
     secret: account.newId("whsec_"),
+    rolled: null,
     payload: sent.event_payload,
     created: account.now,
     updated: account.now,

@@ -1,6 +1,6 @@
 // The control interface over HTTP, and the page.
 import { expect, test } from "vitest";
-import { event, raw, START_MS, startMetering } from "./harness.ts";
+import { event, period, raw, START_MS, startMetering, startSubscribed } from "./harness.ts";
 
 test("the state has exact sums per customer and event name, and the accepted events can be listed", async () => {
   const { stripe, simulator, customer, meter } = await startMetering();
@@ -78,14 +78,62 @@ test("settings, payments, subscriptions, invoices and webhooks can be turned ove
   expect(await post("internal/clock", { offsetMs: 0, frozenAtMs: null })).toMatchObject({ status: 404 });
 });
 
-test("the page says that it is simulated, and escapes what it shows", async () => {
-  const { stripe, simulator, customer } = await startMetering();
-  await stripe.customers.update(customer, { name: "<script>alert(1)</script>" });
-  await stripe.billing.meterEvents.create(event(customer, "12345"));
+/** What the page shows under a heading, its tags left out, cells parted by "|". */
+async function shown(simulator: { readonly url: string }, heading: string): Promise<string> {
   const response = await fetch(`${simulator.url}/_simulator/`);
-  const html = await response.text();
   expect(response.headers.get("content-type")).toContain("text/html");
+  const html = await response.text();
   expect(html).toContain("SIMULATED");
-  expect(html).toContain("12345");
-  expect(html).not.toContain("<script>");
+  expect(html).not.toContain("<script");
+  const section = html.split(/<section id="[^"]*">/).find((part) => part.startsWith(`<h2>${heading}</h2>`));
+  return (section ?? "").replaceAll(/<\/t[dh]>/g, "|").replaceAll(/<[^>]+>/g, "");
+}
+
+test("the page shows sums, customers and events, and escapes what it shows", async () => {
+  const { stripe, simulator, customer } = await startMetering();
+  await stripe.customers.update(customer, { name: "<script>alert(1)</script>", metadata: { tenant: "acme" } });
+  await stripe.billing.meterEvents.create(event(customer, 12_345, "one"));
+  expect(await shown(simulator, "Meters and sums")).toContain(`tokens|${customer}|12345|`);
+  expect(await shown(simulator, "Customers")).toContain("&lt;script&gt;alert(1)&lt;/script&gt;||tenant acme|");
+  expect(await shown(simulator, "Meter events")).toContain(
+    `now|tokens|${customer}|12345|2026-03-10 12:00:00|one|counted|`,
+  );
+  expect(await shown(simulator, "Events")).toContain("customer.updated");
+  expect(await shown(simulator, "Requests answered")).toContain("POST /v1/billing/meter_events|200: 1|");
+});
+
+test("the page shows drafts with their time to finalization, and what became of webhooks", async () => {
+  const { stripe, simulator, subscription, customer } = await startSubscribed();
+  await stripe.billing.meterEvents.create(event(customer, 100));
+  const end = period(subscription)[1] ?? 0;
+  await simulator.setClock(end * 1_000 + 1_800_000);
+  expect(await shown(simulator, "Drafts")).toMatch(
+    new RegExp(`\\|${customer}\\|50 usd\\|2026-03-10 12:00:00 to 2026-04-10 12:00:00\\|in 30 min\\|`),
+  );
+  expect(await shown(simulator, "Subscriptions")).toContain("2026-04-10 12:00:00 to 2026-05-10 12:00:00|in 29 d 23 h|");
+  await stripe.webhookEndpoints.create({ url: "http://127.0.0.1:1/closed", enabled_events: ["invoice.finalized"] });
+  await simulator.advanceClock(1_800_000);
+  expect(await shown(simulator, "Drafts")).toContain("none");
+  expect(await shown(simulator, "Invoices")).toContain(`|${customer}|paid|50 usd|`);
+  const webhooks = await shown(simulator, "Webhooks");
+  expect(webhooks).toContain("Waiting: 1");
+  expect(webhooks).toContain("invoice.finalized|http://127.0.0.1:1/closed|1|in 1 s|");
+  await simulator.advanceClock(75 * 3_600_000);
+  const later = await shown(simulator, "Webhooks");
+  expect(later).toContain("Waiting: 0");
+  expect(later).toContain("Given up: 1");
+});
+
+test("the page shows the faults in force, however they were set", async () => {
+  const { simulator, customer } = await startMetering();
+  expect(await shown(simulator, "Faults in force")).toContain("none");
+  simulator.addFault({ route: "*", kind: "server_error", next: 2, status: 503 });
+  simulator.configureWebhooks({ failureRate: 0.25 });
+  simulator.setMeterConcurrency({ enabled: true, holdMs: 7 });
+  await simulator.setPayments("fail", customer);
+  const faults = await shown(simulator, "Faults in force");
+  expect(faults).toContain("*|server_error|the next 2|status 503|");
+  expect(faults).toContain("webhooks|delivery|all|failureRate 0.25|");
+  expect(faults).toContain("POST /v1/billing/meter_events|conflict|at the same time|each held 7 ms|");
+  expect(faults).toContain(`payments|fail|of ${customer}||`);
 });

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { expect, onTestFinished, test } from "vitest";
 import { startStripeSimulator } from "../../../src/stripe-simulator/server.ts";
 import { openStream, refusal, START_MS, startMetering, startWorld, VALIDATED_MS, v2Event } from "./harness.ts";
-import { startReceiver } from "./receiver.ts";
+import { startReceiver } from "./webhook-receiver.ts";
 
 const SECRET = "whsec_thin";
 const NO_METER = "v1.billing.meter.no_meter_found";

@@ -135,13 +135,13 @@ test("meter events of one customer and meter at the same time conflict, if told 
 });
 
 test("faults can be set, read and cleared over HTTP; a wrong one is named", async () => {
-  const { simulator } = await startMetering();
+  const { simulator, stripe, customer } = await startMetering();
   const fault = { route: ROUTE, kind: "conflict", next: 2 };
   expect((await raw(simulator, "POST", "/_simulator/faults", JSON.stringify(fault))).body).toEqual({
     rules: [fault],
     struck: 0,
   });
-  await raw(simulator, "POST", "/v1/billing/meter_events", "event_name=tokens");
+  expect(await refusal(stripe.billing.meterEvents.create(event(customer, 5)))).toMatchObject({ status: 409 });
   expect((await raw(simulator, "GET", "/_simulator/faults")).body).toEqual({
     rules: [{ ...fault, next: 1 }],
     struck: 1,

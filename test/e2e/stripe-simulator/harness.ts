@@ -1,11 +1,7 @@
 // A simulator of its own for each test, with the official SDK pointed at it and a clock that only the test moves.
 import Stripe from "stripe";
-import { onTestFinished } from "vitest";
-import {
-  type StripeSimulator,
-  type StripeSimulatorOptions,
-  startStripeSimulator,
-} from "../../../src/stripe-simulator/server.ts";
+import type { StripeSimulator, StripeSimulatorOptions } from "../../../src/stripe-simulator/server.ts";
+import { startCheckedSimulator } from "../../support/checked-simulator.ts";
 
 /** 2026-03-10 12:00:00 UTC, a Tuesday. */
 export const START_MS = Date.UTC(2026, 2, 10, 12);
@@ -26,10 +22,9 @@ export interface World {
   readonly stripe: Stripe;
 }
 
-/** Starts a simulator that stands at START_MS; it ends with the test. */
+/** Starts a simulator that stands at START_MS; it ends with the test, which fails if an exchange did not fit Stripe's OpenAPI. */
 export async function startWorld(options: StripeSimulatorOptions = {}): Promise<World> {
-  const simulator = await startStripeSimulator({ clock: () => START_MS, seed: "test", ...options });
-  onTestFinished(() => simulator.close());
+  const simulator = await startCheckedSimulator({ clock: () => START_MS, seed: "test", ...options });
   return { simulator, stripe: sdk(simulator) };
 }
 
@@ -144,8 +139,11 @@ export async function raw(
 export const seconds = (text: string): number => Date.parse(text) / 1_000;
 
 /** Metering with a monthly price of half a cent a token, and the customer subscribed to it. */
-export async function startSubscribed(more: Partial<Stripe.SubscriptionCreateParams> = {}) {
-  const world = await startMetering();
+export async function startSubscribed(
+  more: Partial<Stripe.SubscriptionCreateParams> = {},
+  options: StripeSimulatorOptions = {},
+) {
+  const world = await startMetering(options);
   const { stripe, customer, meter } = world;
   const price = await stripe.prices.create({
     currency: "usd",

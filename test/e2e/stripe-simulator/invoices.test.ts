@@ -46,6 +46,89 @@ describe("invoices", () => {
     expect(simulator.sum("tokens")).toBe("4920");
   });
 
+  test("a line says what it bills: subscription, item, price, period, and the quantity whole and exact", async () => {
+    const { stripe, simulator, customer, price, subscription } = await startSubscribed();
+    await simulator.setSettings({ decimalValues: true });
+    await stripe.billing.meterEvents.create(event(customer, "7.25"));
+    await simulator.setClock((period(subscription)[1] ?? 0) * 1_000);
+    const [{ id } = { id: "" }] = (await stripe.invoices.list({ customer })).data;
+    const [line] = (await stripe.invoices.retrieve(id)).lines.data;
+    expect(line).toMatchObject({
+      object: "line_item",
+      amount: 4,
+      parent: {
+        type: "subscription_item_details",
+        subscription_item_details: {
+          subscription: subscription.id,
+          subscription_item: subscription.items.data[0]?.id,
+          proration: false,
+        },
+      },
+      pricing: { type: "price_details", price_details: { price: price.id, product: price.product } },
+      period: { start: START, end: period(subscription)[1] },
+      quantity: 7,
+    });
+    expect(String(line?.quantity_decimal)).toBe("7.25");
+    expect(String(line?.pricing?.unit_amount_decimal)).toBe("0.5");
+  });
+
+  test("an invoice shows ten lines, and lists all", async () => {
+    const { stripe, simulator, customer, price } = await startSubscribed();
+    const prices = await Promise.all(
+      Array.from({ length: 12 }, (_, i) =>
+        stripe.prices.create({
+          currency: "usd",
+          unit_amount: i + 1,
+          product: String(price.product),
+          recurring: { interval: "day", usage_type: "metered", meter: price.recurring?.meter ?? "" },
+        }),
+      ),
+    );
+    const { id: subscription } = await stripe.subscriptions.create({
+      customer,
+      items: prices.map((one) => ({ price: one.id })),
+    });
+    await stripe.billing.meterEvents.create(event(customer, 3));
+    await simulator.advanceClock(DAY * 1_000);
+    const [invoice] = (await stripe.invoices.list({ subscription })).data;
+    expect(invoice?.lines.data).toHaveLength(10);
+    expect(invoice?.lines.has_more).toBe(true);
+    const amounts: number[] = [];
+    for await (const line of stripe.invoices.listLineItems(invoice?.id ?? "", { limit: 5 })) amounts.push(line.amount);
+    expect(amounts).toEqual(prices.map((_, i) => 3 * (i + 1)));
+    expect(invoice?.total).toBe(amounts.reduce((sum, amount) => sum + amount));
+  });
+
+  test("the grace time can be three days; usage counts until its last moment", async () => {
+    const { stripe, simulator, customer, subscription } = await startSubscribed();
+    await simulator.setSettings({ invoiceGraceMs: 72 * HOUR_MS });
+    const end = period(subscription)[1] ?? 0;
+    await simulator.setClock((end + 72 * 3_600) * 1_000 - 1);
+    await stripe.billing.meterEvents.create(event(customer, 9, undefined, end - 1));
+    const [draft] = (await stripe.invoices.list({ customer })).data;
+    expect(draft).toMatchObject({ status: "draft", automatically_finalizes_at: end + 72 * 3_600 });
+    await simulator.advanceClock(1);
+    const final = await stripe.invoices.retrieve(draft?.id ?? "");
+    expect(final).toMatchObject({
+      status: "paid",
+      automatically_finalizes_at: null,
+      lines: { data: [{ quantity: 9 }] },
+    });
+  });
+
+  test("one to be sent falls due when the subscription says", async () => {
+    const { stripe, simulator, customer, subscription } = await startSubscribed({
+      collection_method: "send_invoice",
+      days_until_due: 14,
+    });
+    await stripe.billing.meterEvents.create(event(customer, 100));
+    const end = period(subscription)[1] ?? 0;
+    await simulator.setClock(end * 1_000 + HOUR_MS);
+    expect((await stripe.invoices.list({ customer })).data).toMatchObject([
+      { status: "open", due_date: end + 3_600 + 14 * DAY, amount_remaining: 50 },
+    ]);
+  });
+
   test("boundaries at odd seconds split a minute exactly", async () => {
     const anchor = seconds("2026-03-20T10:20:31Z");
     const { stripe, simulator, customer } = await startSubscribed({ billing_cycle_anchor: anchor });

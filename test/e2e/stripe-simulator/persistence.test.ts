@@ -6,6 +6,7 @@ import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { expect, onTestFinished, test } from "vitest";
 import { startStripeSimulator } from "../../../src/stripe-simulator/server.ts";
+import { startCheckedSimulator } from "../../support/checked-simulator.ts";
 import { createMeter, event, raw, refusal, START_MS, sdk, startMetering } from "./harness.ts";
 
 function dataFile(): string {
@@ -36,8 +37,7 @@ test("everything is as it was after a restart: objects, ids, sums, saved answers
   const meterEventsBefore = first.simulator.meterEvents();
   await first.simulator.close();
 
-  const second = await startStripeSimulator({ clock: () => START_MS, seed: "another", dataFile: file });
-  onTestFinished(() => second.close());
+  const second = await startCheckedSimulator({ clock: () => START_MS, seed: "another", dataFile: file });
   const again = sdk(second);
   expect({ ...second.state(), answered: {} }).toEqual(before);
   expect(second.meterEvents()).toEqual(meterEventsBefore);
@@ -57,8 +57,7 @@ test("saved answers are replayed by the next process", async () => {
   const sent = event(first.customer, 5, "one");
   const answer = await first.stripe.billing.meterEvents.create(sent, { idempotencyKey: "k" });
   await first.simulator.close();
-  const second = await startStripeSimulator({ clock: () => START_MS, dataFile: file });
-  onTestFinished(() => second.close());
+  const second = await startCheckedSimulator({ clock: () => START_MS, dataFile: file });
   const replayed = await sdk(second).billing.meterEvents.create(sent, { idempotencyKey: "k" });
   expect(replayed).toEqual(answer);
   expect(replayed.lastResponse.headers["idempotent-replayed"]).toBe("true");
@@ -72,12 +71,11 @@ test("a torn last line is cut off, and the file goes on from there", async () =>
   await first.simulator.close();
   appendFileSync(file, '{"atMs":1,"command":{"method":"POST","pa');
   for (const value of [6, 7]) {
-    const next = await startStripeSimulator({ clock: () => START_MS, dataFile: file });
+    const next = await startCheckedSimulator({ clock: () => START_MS, dataFile: file });
     await sdk(next).billing.meterEvents.create(event(first.customer, value, `id-${value}`));
     await next.close();
   }
-  const last = await startStripeSimulator({ clock: () => START_MS, dataFile: file });
-  onTestFinished(() => last.close());
+  const last = await startCheckedSimulator({ clock: () => START_MS, dataFile: file });
   expect(last.sum("tokens")).toBe("18");
 });
 
@@ -96,12 +94,11 @@ test("an event that was not delivered before a restart is delivered after it, to
   expect(first.simulator.state().deliveries.waiting).toBe(2);
   await first.simulator.close();
   const receiver = await startMetering();
-  const second = await startStripeSimulator({
+  const second = await startCheckedSimulator({
     clock: () => START_MS,
     dataFile: file,
     webhookEndpoints: endpoints(receiver.simulator.port),
   });
-  onTestFinished(() => second.close());
   await second.webhooksSettled();
   // The receiver is another simulator: it answers 401, but it was called with both.
   expect(second.deliveryAttempts.map(({ type, status }) => [type, status])).toEqual([

@@ -4,7 +4,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type Stripe from "stripe";
 import { expect, onTestFinished, test } from "vitest";
-import { type StripeSimulator, startStripeSimulator } from "../../../src/stripe-simulator/server.ts";
+import type { StripeSimulator } from "../../../src/stripe-simulator/server.ts";
+import { startCheckedSimulator } from "../../support/checked-simulator.ts";
 import { pickSeed, randomFrom } from "../../support/seed.ts";
 import { createMeter, openStream, START_MS, sdk, v2Event } from "./harness.ts";
 
@@ -87,12 +88,11 @@ test("a replayed journal gives the same state, events and sums", { timeout: 60_0
   onTestFinished(() => rmSync(directory, { recursive: true, force: true }));
   const dataFile = join(directory, "journal.jsonl");
   let nowMs = START_MS;
-  const first = await startStripeSimulator({
+  const first = await startCheckedSimulator({
     clock: () => nowMs,
     dataFile,
     settings: { idempotencyKeptMs: 3_600_000 },
   });
-  onTestFinished(() => first.close());
   const stripe = sdk(first);
   const meter = await createMeter(stripe, "tokens");
   for (const interval of ["day", "week"] as const) {
@@ -129,8 +129,7 @@ test("a replayed journal gives the same state, events and sums", { timeout: 60_0
   });
   const before = await accountOf(first);
   await first.close();
-  const second = await startStripeSimulator({ clock: () => nowMs, dataFile });
-  onTestFinished(() => second.close());
+  const second = await startCheckedSimulator({ clock: () => nowMs, dataFile });
   expect(before.invoices.length, `SEED=${seed}`).toBeGreaterThan(0);
   expect(before.asynchronous.counted, `SEED=${seed}`).toBeGreaterThan(0);
   expect(before.thinEvents.length, `SEED=${seed}`).toBeGreaterThan(0);

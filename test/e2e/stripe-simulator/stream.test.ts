@@ -164,6 +164,21 @@ describe("faults", () => {
     }
   });
 
+  test("a request under a used Idempotency-Key is answered and not taken again, even if its events were dropped", async () => {
+    const world = await startMetering();
+    const { streaming } = await openStream(world);
+    const send = (idempotencyKey: string) =>
+      streaming.v2.billing.meterEventStream.create({ events: [v2Event(world.customer, 5, "one")] }, { idempotencyKey });
+    world.simulator.addFault({ route: ROUTE, kind: "dropped", next: 1 });
+    await send("k");
+    await send("k");
+    await world.simulator.advanceClock(VALIDATED_MS);
+    expect(world.simulator.sum("tokens")).toBe("0");
+    await send("another");
+    await world.simulator.advanceClock(VALIDATED_MS);
+    expect(world.simulator.sum("tokens")).toBe("5");
+  });
+
   test("dropped strikes single events, too: answered with 200, and not counted", async () => {
     const { simulator, stripe, customer } = await startMetering();
     simulator.addFault({ route: "*", kind: "dropped", next: 2 });

@@ -6,6 +6,10 @@ import { event, eventTypes, period, refusal, START, START_MS, seconds, startSubs
 const HOUR_MS = 3_600_000;
 const DAY = 86_400;
 
+async function renewalOf(stripe: Stripe, subscription: string): Promise<number> {
+  return period(await stripe.subscriptions.retrieve(subscription))[1] ?? 0;
+}
+
 describe("subscriptions", () => {
   test("have their periods on the items, from now to the same time next month", async () => {
     const { subscription, stripe } = await startSubscribed();
@@ -32,6 +36,45 @@ describe("subscriptions", () => {
     ]);
   });
 
+  test("anchored to a day and time, down to the second, periods meet there; usage on the boundary is the later one's", async () => {
+    const { subscription, stripe, simulator, customer } = await startSubscribed({
+      billing_cycle_anchor_config: { day_of_month: 31, hour: 4, minute: 5, second: 57 },
+    });
+    expect(subscription.billing_cycle_anchor_config).toEqual({
+      day_of_month: 31,
+      month: null,
+      hour: 4,
+      minute: 5,
+      second: 57,
+    });
+    const boundaries = ["2026-03-31", "2026-04-30", "2026-05-31", "2026-06-30"].map((day) =>
+      seconds(`${day}T04:05:57Z`),
+    );
+    for (const [index, boundary] of boundaries.entries()) {
+      await simulator.setClock((boundary + 60) * 1_000);
+      await stripe.billing.meterEvents.create(event(customer, 10 ** index, undefined, boundary - 1));
+      await stripe.billing.meterEvents.create(event(customer, 5 * 10 ** index, undefined, boundary));
+    }
+    await simulator.advanceClock(2 * HOUR_MS);
+    const invoices = (await stripe.invoices.list({ subscription: subscription.id })).data.reverse();
+    expect(invoices.map(({ lines }) => [lines.data[0]?.period, lines.data[0]?.quantity])).toEqual([
+      [{ start: START, end: boundaries[0] }, 1],
+      [{ start: boundaries[0], end: boundaries[1] }, 5 + 10],
+      [{ start: boundaries[1], end: boundaries[2] }, 50 + 100],
+      [{ start: boundaries[2], end: boundaries[3] }, 500 + 1_000],
+    ]);
+  });
+
+  test("an anchor's day and time must be possible, and the only anchor", async () => {
+    const { stripe, customer, price } = await startSubscribed();
+    const create = (more: Partial<Stripe.SubscriptionCreateParams>) =>
+      refusal(stripe.subscriptions.create({ customer, items: [{ price: price.id }], ...more }));
+    expect(await create({ billing_cycle_anchor_config: { day_of_month: 32 } })).toMatchObject({ status: 400 });
+    expect(
+      await create({ billing_cycle_anchor_config: { day_of_month: 31 }, billing_cycle_anchor: START + DAY }),
+    ).toMatchObject({ status: 400 });
+  });
+
   test("an anchor in the past, or past the next natural date, is refused", async () => {
     const { stripe, customer, price } = await startSubscribed();
     for (const billing_cycle_anchor of [START, START + 32 * DAY]) {
@@ -53,6 +96,27 @@ describe("subscriptions", () => {
     expect((await stripe.invoices.list({ subscription: backdated.id })).data).toMatchObject([
       { status: "paid", billing_reason: "subscription_create", total: 50 },
     ]);
+  });
+
+  test("in classic mode, what was used before a backdated start waits for the first renewal", async () => {
+    const { stripe, simulator, customer, price } = await startSubscribed();
+    await stripe.billing.meterEvents.create(event(customer, 100, undefined, START - 2 * DAY));
+    const start = START - 7 * DAY - 13;
+    const backdated = await stripe.subscriptions.create({
+      customer,
+      items: [{ price: price.id }],
+      backdate_start_date: start,
+      billing_mode: { type: "classic" },
+    });
+    expect(period(backdated)).toEqual([START, seconds("2026-04-10T12:00:00Z")]);
+    expect((await stripe.invoices.list({ subscription: backdated.id })).data).toEqual([]);
+    await stripe.billing.meterEvents.create(event(customer, 11));
+    for (const quantities of [[111], [111, 0]]) {
+      await simulator.setClock(((await renewalOf(stripe, backdated.id)) + 3_600) * 1_000);
+      const invoices = (await stripe.invoices.list({ subscription: backdated.id })).data.reverse();
+      expect(invoices.map(({ lines }) => lines.data[0]?.quantity)).toEqual(quantities);
+      expect(invoices[0]?.lines.data[0]?.period).toEqual({ start, end: seconds("2026-04-10T12:00:00Z") });
+    }
   });
 
   test("a trial has no fee and becomes active at its end", async () => {

@@ -1,6 +1,6 @@
 // A leader dies at each numbered step, or is only thought dead; another takes over. Whatever happens, each quantity counts once.
 import { describe, expect, test, vi } from "vitest";
-import type { Reports } from "../../../src/app/ports/reports.ts";
+import type { Backlog, Reports } from "../../../src/app/ports/reports.ts";
 import type { SinkOutcome } from "../../../src/domain/report.ts";
 import type { Pool } from "../../../src/postgres/pool.ts";
 import { useServedDatabase } from "../../support/postgres.ts";
@@ -13,6 +13,7 @@ import {
   flushParts,
   reportRows,
   startLeader,
+  unobserved,
 } from "./harness.ts";
 
 async function someUsage(pool: Pool): Promise<void> {
@@ -60,22 +61,24 @@ async function killedLeader(
   await death;
 }
 
-describe("a leader dies, the next one finishes, everything counts once", () => {
+describe.each(["v1", "stream"] as const)("%s: a leader dies, the next one finishes, everything counts once", (name) => {
   test.each(Object.keys(crashes))("%s", async (step) => {
     const { pool } = await useServedDatabase();
     await someUsage(pool);
-    const sink = new CountingSink();
+    const sink = new CountingSink(undefined, name);
     await killedLeader(pool, sink, crashes[step] ?? expect.fail());
     await expireLease(pool);
     startLeader(pool, { sink });
     await everythingCountedOnce(pool, sink);
     const resent = sink.calls.length - new Set(sink.calls).size;
     expect(resent).toBe(step === "after 3, send" ? 5 : 0);
+    const settled = name === "v1" ? "accepted" : "sent";
+    expect(new Set((await reportRows(pool)).map((row) => row.state))).toEqual(new Set([settled]));
   });
 
   test("at any step, again and again", async () => {
     const { pool } = await useServedDatabase();
-    const sink = new CountingSink();
+    const sink = new CountingSink(undefined, name);
     for (const step of Object.values(crashes)) {
       await someUsage(pool);
       await killedLeader(pool, sink, step);
@@ -163,4 +166,36 @@ test("the outcome is unknown: sent again under the same identifier within 23 h, 
   expect(sink.calls).toHaveLength(3);
   expect(held).toEqual([["outcome_unknown", 1]]);
   expect(sink.sums().get("cus_1 tokens")).toBe(5n);
+});
+
+test("the way is changed while outcomes are unknown: what was sent one way never goes the other", async () => {
+  const { pool } = await useServedDatabase();
+  await addUsage(pool, { customerId: "cus_1", quantity: 5n });
+  const v1 = new CountingSink(async () => "lost_after");
+  const before = startLeader(pool, { sink: v1 });
+  await vi.waitFor(async () => expect(await reportRows(pool)).toMatchObject([{ state: "unknown" }]), 5_000);
+  await before.stop();
+  await addUsage(pool, { customerId: "cus_1", quantity: 6n });
+  await pool.query("UPDATE report SET next_attempt_at = now()");
+  const stream = new CountingSink(undefined, "stream");
+  const others: number[] = [];
+  const observer = { ...unobserved, backlog: (backlog: Backlog) => others.push(backlog.otherSinkReports) };
+  const between = startLeader(pool, { sink: stream, observer, settings: { intervalMs: 50 } });
+  await vi.waitFor(async () => {
+    expect((await reportRows(pool)).map((row) => [row.state, row.sink])).toEqual([
+      ["unknown", "v1"],
+      ["sent", "stream"],
+    ]);
+  }, 5_000);
+  await vi.waitFor(() => expect(others).toContain(1), 5_000);
+  await between.stop();
+  const back = new CountingSink();
+  for (const [identifier, report] of v1.counted) back.counted.set(identifier, report);
+  startLeader(pool, { sink: back });
+  await vi.waitFor(
+    async () => expect(await reportRows(pool)).toMatchObject([{ state: "accepted" }, { state: "sent" }]),
+    5_000,
+  );
+  expect(stream.calls).toHaveLength(1);
+  expect(back.calls).toEqual(v1.calls.slice(0, 1));
 });

@@ -3,7 +3,7 @@ import { isDeepStrictEqual } from "node:util";
 import { expect, onTestFinished, vi } from "vitest";
 import { FLUSH_SETTINGS, Flush, type FlushObserver, type FlushSettings } from "../../../src/app/flush.ts";
 import { LEASE_TIMING, type LeaseHolderOptions, type LeaseTiming, runWhileHeld } from "../../../src/app/hold-lease.ts";
-import type { MeterSink, Reports } from "../../../src/app/ports/reports.ts";
+import type { MeterSink, Reports, SinkName } from "../../../src/app/ports/reports.ts";
 import type { LateUsagePolicy } from "../../../src/domain/late-usage.ts";
 import type { Report, SinkOutcome } from "../../../src/domain/report.ts";
 import { postgresFlushRequests } from "../../../src/postgres/flush-requests.ts";
@@ -47,8 +47,9 @@ export async function addUsage(pool: Pool, ...usage: Usage[]): Promise<void> {
 /** Sums per "customer event" of what was recorded, and of what the ledger believes that the sink took. */
 export async function ledgerSums(pool: Pool): Promise<{ total: Map<string, bigint>; accepted: Map<string, bigint> }> {
   const result = await pool.query<{ key: string; total: string; accepted: string }>(
-    `SELECT customer_id || ' ' || event_name AS key, sum(total) AS total, sum(accepted) AS accepted
-     FROM pending_window GROUP BY 1 ORDER BY 1`,
+    `SELECT customer_id || ' ' || event_name AS key, sum(total) AS total, sum(accepted) + coalesce((
+       SELECT sum(value) FROM report r WHERE r.customer_id = p.customer_id AND r.event_name = p.event_name AND r.state = 'sent'), 0) AS accepted
+     FROM pending_window p GROUP BY customer_id, event_name ORDER BY 1`,
   );
   const sums = (pick: "total" | "accepted") => new Map(result.rows.map((row) => [row.key, BigInt(row[pick])]));
   return { total: sums("total"), accepted: sums("accepted") };
@@ -71,50 +72,62 @@ export async function reportRows(pool: Pool): Promise<ReportRow[]> {
     .rows;
 }
 
-/** Counts each identifier once, like Stripe, and watches that nobody sends side by side what must be sent one by one. */
+/** What becomes of a request: an answer in the sink's stead (not processed), or its answer lost after processing; else nothing special. */
+export type Fate = (report: Report, call: number) => Promise<SinkOutcome | "lost_after" | undefined>;
+
+/**
+ * Counts each identifier once, like Stripe, and watches that nobody sends side by side what must be sent one by one. As "stream" it takes
+ * several reports a request, in any order, without a word on each; a fate is then asked about the first, and is that of all.
+ */
 export class CountingSink implements MeterSink {
-  readonly name = "v1";
-  readonly batchMax = 1;
-  readonly serial = true;
+  readonly name: SinkName;
+  readonly batchMax: number;
+  readonly serial: boolean;
   readonly counted = new Map<string, Report>();
   /** Identifiers in the order they came, repeats included. */
   readonly calls: string[] = [];
   inFlightMax = 0;
-  /** What no sink may see: two sends of one lane at once, an identifier with another content. */
+  /** What no sink may see: two sends of one lane at once, too many in a request, an identifier with another content. */
   readonly violations: string[] = [];
   readonly #inFlight = new Map<string, number>();
-  readonly #fate: (report: Report, call: number) => Promise<SinkOutcome | "lost_after" | undefined>;
+  readonly #fate: Fate;
 
-  /** `fate` may answer in the sink's stead (not processed), or lose the answer after processing; undefined processes and answers. */
-  constructor(
-    fate: (report: Report, call: number) => Promise<SinkOutcome | "lost_after" | undefined> = async () => undefined,
-  ) {
+  constructor(fate: Fate = async () => undefined, name: SinkName = "v1") {
     this.#fate = fate;
+    this.name = name;
+    this.serial = name === "v1";
+    this.batchMax = name === "v1" ? 1 : 3;
   }
 
-  send(reports: readonly Report[], signal: AbortSignal): Promise<readonly SinkOutcome[]> {
-    return Promise.all(reports.map((report) => this.#sendOne(report, signal)));
-  }
-
-  async #sendOne(report: Report, signal: AbortSignal): Promise<SinkOutcome> {
-    const lane = `${report.stripeCustomerId} ${report.eventName}`;
+  async send(reports: readonly Report[], signal: AbortSignal): Promise<readonly SinkOutcome[]> {
+    const [first] = reports;
+    if (first === undefined || reports.length > this.batchMax)
+      throw new Error(`a request of ${reports.length} reports`);
+    const lane = this.serial ? `${first.stripeCustomerId} ${first.eventName}` : first.identifier;
     if (this.#inFlight.has(lane)) this.violations.push(`two sends of ${lane} at once`);
     this.#inFlight.set(lane, 1);
     this.inFlightMax = Math.max(this.inFlightMax, this.#inFlight.size);
-    this.calls.push(report.identifier);
+    this.calls.push(...reports.map((report) => report.identifier));
     try {
-      const fate = await this.#fate(report, this.calls.length);
-      if (fate !== undefined && fate !== "lost_after") return fate;
-      const known = this.counted.get(report.identifier);
-      const frozen = frozenPart(report);
-      if (known === undefined) this.counted.set(report.identifier, frozen);
-      else if (!isDeepStrictEqual(known, frozen))
-        this.violations.push(`${report.identifier} was sent with other content`);
-      if (fate === "lost_after" || signal.aborted) return { kind: "unknown", message: "the answer was lost" };
-      return { kind: known === undefined ? "accepted" : "duplicate" };
+      const fate = await this.#fate(first, this.calls.length);
+      if (fate !== undefined && fate !== "lost_after") return reports.map(() => fate);
+      const outcomes = reports.map((report) => this.#count(report));
+      if (fate === "lost_after" || signal.aborted)
+        return reports.map(() => ({ kind: "unknown", message: "the answer was lost" }));
+      return outcomes;
     } finally {
       this.#inFlight.delete(lane);
     }
+  }
+
+  #count(report: Report): SinkOutcome {
+    const known = this.counted.get(report.identifier);
+    const frozen = frozenPart(report);
+    if (known === undefined) this.counted.set(report.identifier, frozen);
+    else if (!isDeepStrictEqual(known, frozen))
+      this.violations.push(`${report.identifier} was sent with other content`);
+    if (this.name === "stream") return { kind: "taken" };
+    return { kind: known === undefined ? "accepted" : "duplicate" };
   }
 
   sums(): Map<string, bigint> {

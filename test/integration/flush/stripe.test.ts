@@ -1,10 +1,11 @@
 // The flush over the real SDK against the simulated Stripe, with everything that can go wrong on the way.
 import type Stripe from "stripe";
-import { describe, expect, onTestFinished, test, vi } from "vitest";
+import { describe, expect, test, vi } from "vitest";
 import { openStripe } from "../../../src/stripe/client.ts";
 import { stripeMeterEvents } from "../../../src/stripe/meter-events.ts";
 import { ensureMeters } from "../../../src/stripe/meters.ts";
-import { type StripeSimulator, startStripeSimulator } from "../../../src/stripe-simulator/server.ts";
+import type { StripeSimulator } from "../../../src/stripe-simulator/server.ts";
+import { startCheckedSimulator } from "../../support/checked-simulator.ts";
 import { useServedDatabase } from "../../support/postgres.ts";
 import { pickSeed } from "../../support/seed.ts";
 import { addUsage, CLOSED_MS, ledgerSums, reportRows, startLeader } from "./harness.ts";
@@ -13,8 +14,7 @@ const EVENTS = ["input_tokens", "output_tokens"];
 const ROUTE = "POST /v1/billing/meter_events";
 
 async function startStripe(seed = "flush"): Promise<{ simulator: StripeSimulator; stripe: Stripe }> {
-  const simulator = await startStripeSimulator({ seed });
-  onTestFinished(() => simulator.close());
+  const simulator = await startCheckedSimulator({ seed });
   const apiBase = new URL(simulator.url);
   return { simulator, stripe: openStripe({ secretKey: "sk_test_1", apiBase, maxSockets: 16, timeoutMs: 500 }) };
 }

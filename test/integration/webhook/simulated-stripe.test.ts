@@ -1,13 +1,14 @@
 // Webhooks as Stripe sends them: the simulator delivers, the worker reads back through the official SDK.
 import { randomUUID } from "node:crypto";
 import type Stripe from "stripe";
-import { afterAll, beforeAll, beforeEach, expect, onTestFinished, test } from "vitest";
+import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
 import type { StripeObjects } from "../../../src/app/ports/accounts.ts";
 import { readAccount } from "../../../src/postgres/accounts.ts";
 import { openDeployment } from "../../../src/postgres/deployment.ts";
 import { openStripe } from "../../../src/stripe/client.ts";
 import { stripeObjects } from "../../../src/stripe/objects.ts";
-import { type StripeSimulator, startStripeSimulator } from "../../../src/stripe-simulator/server.ts";
+import type { StripeSimulator } from "../../../src/stripe-simulator/server.ts";
+import { startCheckedSimulator } from "../../support/checked-simulator.ts";
 import { createTestDatabase, type TestDatabase } from "../../support/postgres.ts";
 import { pickSeed, randomFrom } from "../../support/seed.ts";
 import { accountState, SECRET, SHARDS, settled, startWebhookService, type WebhookService } from "./webhook-service.ts";
@@ -26,8 +27,7 @@ beforeEach(() => database.pool.query("TRUNCATE stripe_event, subscription, invoi
 
 async function startSimulator(endpoint?: string): Promise<{ simulator: StripeSimulator; stripe: Stripe }> {
   const webhookEndpoints = endpoint === undefined ? [] : [{ url: endpoint, secret: SECRET }];
-  const simulator = await startStripeSimulator({ webhookEndpoints });
-  onTestFinished(() => simulator.close());
+  const simulator = await startCheckedSimulator({ webhookEndpoints });
   const apiBase = new URL(simulator.url);
   const stripe = openStripe({ secretKey: "sk_test_x", apiBase, maxSockets: 20, timeoutMs: 10_000 });
   return { simulator, stripe };

@@ -1,24 +1,9 @@
 import { describe, expect, test } from "vitest";
 import type { Tenure } from "../../../src/app/hold-lease.ts";
 import type { ClaimedReport, MeterSink } from "../../../src/app/ports/reports.ts";
-import { SendRate } from "../../../src/app/send-rate.ts";
 import { sendRound } from "../../../src/app/send-round.ts";
 import type { Report, SinkOutcome } from "../../../src/domain/report.ts";
-
-/** A clock that moves when somebody sleeps or sends. */
-function movingClock() {
-  let nowMs = 0;
-  return {
-    nowMs: () => nowMs,
-    monotonicMs: () => nowMs,
-    async sleep(delayMs: number) {
-      nowMs += delayMs;
-    },
-    move(byMs: number) {
-      nowMs += byMs;
-    },
-  };
-}
+import { movingClock } from "../../support/moving-clock.ts";
 
 function reportOf(customer: number, sequence: number): ClaimedReport {
   const customerId = `cus_${customer}`;
@@ -209,35 +194,5 @@ describe("a sink that takes batches in any order", () => {
     const forgetful: MeterSink = { ...sink, send: async () => [taken] };
     const { counts } = await sendRound(reports(4), forgetful, tenureOf(), atOnce, limits, movingClock());
     expect(counts).toMatchObject({ taken: 1, unknown: 3 });
-  });
-});
-
-describe("SendRate", () => {
-  const never = new AbortController().signal;
-
-  test("keeps to the rate", async () => {
-    const clock = movingClock();
-    const rate = new SendRate(100, clock);
-    for (let i = 0; i < 101; i++) await rate.turn(never);
-    expect(clock.monotonicMs()).toBeCloseTo(1_000, 6);
-  });
-
-  test("saves nothing up while idle", async () => {
-    const clock = movingClock();
-    const rate = new SendRate(100, clock);
-    await rate.turn(never);
-    clock.move(60_000);
-    for (let i = 0; i < 11; i++) await rate.turn(never);
-    expect(clock.monotonicMs()).toBeCloseTo(60_100, 6);
-  });
-
-  test("halves on trouble, not below one a second, and comes back", () => {
-    const rate = new SendRate(1_000, movingClock());
-    for (let i = 0; i < 20; i++) rate.slowDown();
-    expect(rate.ratePerSecond).toBe(1);
-    rate.speedUp();
-    expect(rate.ratePerSecond).toBe(1.25);
-    for (let i = 0; i < 50; i++) rate.speedUp();
-    expect(rate.ratePerSecond).toBe(1_000);
   });
 });

@@ -7,6 +7,9 @@ export interface SeenRequest {
   readonly method: string;
   readonly path: string;
   readonly headers: IncomingMessage["headers"];
+  /** As it came. */
+  readonly text: string;
+  /** Read as a form. */
   readonly body: URLSearchParams;
 }
 
@@ -25,8 +28,9 @@ export async function startStandIn(answer: Answer): Promise<StandIn> {
   const server = createServer(async (request, response) => {
     const chunks: Buffer[] = [];
     for await (const chunk of request) chunks.push(chunk);
-    const body = new URLSearchParams(Buffer.concat(chunks).toString());
-    const seen = { method: request.method ?? "", path: request.url ?? "", headers: request.headers, body };
+    const text = Buffer.concat(chunks).toString();
+    const { method = "", url: path = "", headers } = request;
+    const seen = { method, path, headers, text, body: new URLSearchParams(text) };
     requests.push(seen);
     answer(response, seen);
   });
@@ -56,7 +60,8 @@ export function stripeError(status: number, error: object, headers: Record<strin
 }
 
 /** The event, as Stripe gives it back. */
-export const acceptedEvent: Answer = (response, { body }) => {
+export const acceptedEvent: Answer = (response, request) => {
+  const { body } = request;
   json(200, {
     object: "billing.meter_event",
     created: 1,
@@ -65,5 +70,5 @@ export const acceptedEvent: Answer = (response, { body }) => {
     livemode: false,
     payload: { stripe_customer_id: body.get("payload[stripe_customer_id]"), value: body.get("payload[value]") },
     timestamp: Number(body.get("timestamp")),
-  })(response, { method: "", path: "", headers: {}, body });
+  })(response, request);
 };

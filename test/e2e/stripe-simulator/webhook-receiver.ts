@@ -1,9 +1,11 @@
-// An endpoint that webhooks are sent to.
+// A webhook endpoint that keeps what it is sent.
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { onTestFinished } from "vitest";
 
-interface Received {
+export const SECRET = "whsec_test_secret";
+
+export interface Received {
   readonly signature: string;
   readonly body: string;
 }
@@ -30,6 +32,7 @@ export async function startReceiver(statuses: number[] = []) {
   return {
     url: `http://127.0.0.1:${port}/hook`,
     received,
+    ids: () => received.map(({ body }) => (JSON.parse(body) as { readonly id: string }).id),
     types: () => received.map(({ body }) => (JSON.parse(body) as { readonly type: string }).type),
   };
 }
