@@ -1,35 +1,19 @@
-// The worker that applies stored webhook events. An event only says where to look: the object is fetched afresh, so any order and any
-// repetition of the same events ends in the same state.
-import type { Accounts, ClaimedStripeEvent, InvoiceState, StripeEventInbox, StripeObjects } from "./ports/accounts.ts";
+// The worker that applies stored webhook events: takes what is due, tries again later what fails, gives up loudly. What an event leads to
+// is said where its kind is: apply-*.ts beside this file.
+import { BILLING_EFFECTS } from "./apply-billing-events.ts";
+import { METER_ERROR_EFFECTS } from "./apply-meter-errors.ts";
+import type { ClaimedStripeEvent, StripeEventInbox } from "./ports/accounts.ts";
 import type { Clock } from "./ports/clock.ts";
-import type { Logger } from "./ports/logger.ts";
-import type { FlushRequests } from "./ports/reports.ts";
-
-type Apply = (deps: ApplyStripeEventsDependencies, event: ClaimedStripeEvent, signal: AbortSignal) => Promise<void>;
+import type { Effect, EffectDependencies } from "./stripe-event-effects.ts";
 
 /** What each type of event leads to. */
-const APPLIED: ReadonlyMap<string, Apply> = new Map([
-  ["customer.subscription.created", applySubscription],
-  ["customer.subscription.updated", applySubscription],
-  ["customer.subscription.deleted", applySubscription],
-  ["customer.subscription.paused", applySubscription],
-  ["customer.subscription.resumed", applySubscription],
-  ["invoice.created", applyNewInvoice],
-  ["invoice.finalized", applyInvoice],
-  ["invoice.paid", applyInvoice],
-  ["invoice.payment_failed", applyFailedPayment],
-  ["invoice.voided", applyInvoice],
-  ["invoice.marked_uncollectible", applyInvoice],
-]);
-
-/** Events that tell of usage that Stripe threw away: kept until a version comes that applies them, since Stripe forgets them after 30 days. */
-const KEPT_TYPES = ["v1.billing.meter.error_report_triggered", "v1.billing.meter.no_meter_found"];
+const EFFECTS: ReadonlyMap<string, Effect> = new Map([...BILLING_EFFECTS, ...METER_ERROR_EFFECTS]);
 
 /** Types that this worker applies. */
-export const APPLIED_EVENT_TYPES: readonly string[] = [...APPLIED.keys()];
+export const APPLIED_EVENT_TYPES: readonly string[] = [...EFFECTS.keys()];
 
-/** Types worth storing: to be applied now, or by a later version. Others are answered and forgotten. */
-export const STORED_EVENT_TYPES: ReadonlySet<string> = new Set([...APPLIED_EVENT_TYPES, ...KEPT_TYPES]);
+/** Types worth storing. Others are answered and forgotten. */
+export const STORED_EVENT_TYPES: ReadonlySet<string> = new Set(APPLIED_EVENT_TYPES);
 
 /** Events applied at once: each waits mostly for Stripe, whose reads are limited to 100 a second. Each holds one database connection. */
 const CONCURRENCY = 4;
@@ -46,13 +30,9 @@ const FORGET_AFTER_MS = 35 * 86_400_000;
 const FORGET_EVERY_MS = 60_000;
 const FORGET_LIMIT = 1_000;
 
-export interface ApplyStripeEventsDependencies {
+export interface ApplyStripeEventsDependencies extends EffectDependencies {
   readonly inbox: StripeEventInbox;
-  readonly objects: StripeObjects;
-  readonly accounts: Accounts;
-  readonly flushRequests: Pick<FlushRequests, "request">;
   readonly clock: Clock;
-  readonly logger: Logger;
 }
 
 export class ApplyStripeEvents {
@@ -109,7 +89,7 @@ export class ApplyStripeEvents {
     const ids = { eventId, type, objectId, attempts };
     try {
       try {
-        await APPLIED.get(type)?.(this.#deps, event, signal);
+        await EFFECTS.get(type)?.(this.#deps, event, signal);
       } catch (err) {
         await this.#fail(event, err, signal);
         return;
@@ -152,70 +132,4 @@ export class ApplyStripeEvents {
 
 function retryDelayMs(attempts: number): number {
   return Math.min(FIRST_RETRY_MS * 4 ** (attempts - 1), RETRY_MAX_MS);
-}
-
-function applySubscription(
-  deps: ApplyStripeEventsDependencies,
-  event: ClaimedStripeEvent,
-  signal: AbortSignal,
-): Promise<void> {
-  return refreshSubscription(deps, event.objectId, signal);
-}
-
-async function applyInvoice(
-  deps: ApplyStripeEventsDependencies,
-  event: ClaimedStripeEvent,
-  signal: AbortSignal,
-): Promise<void> {
-  await refreshInvoice(deps, event.objectId, undefined, signal);
-}
-
-async function applyFailedPayment(
-  deps: ApplyStripeEventsDependencies,
-  event: ClaimedStripeEvent,
-  signal: AbortSignal,
-): Promise<void> {
-  await refreshInvoice(deps, event.objectId, event.createdMs, signal);
-}
-
-/**
- * A period ended: its invoice is a draft for an hour or so, and counts what is reported until it is finalized. Each step may be
- * repeated; a crash after any of them brings the event again.
- *
- * 1. the invoice, which names the subscription; 2. the subscription, whose new period cuts what is pending; 3. a flush, now.
- */
-async function applyNewInvoice(
-  deps: ApplyStripeEventsDependencies,
-  event: ClaimedStripeEvent,
-  signal: AbortSignal,
-): Promise<void> {
-  const invoice = await refreshInvoice(deps, event.objectId, undefined, signal); // 1
-  if (invoice === undefined || invoice.subscriptionId === "") return;
-  await refreshSubscription(deps, invoice.subscriptionId, signal); // 2
-  await deps.flushRequests.request(await deps.accounts.customerIdOf(invoice.stripeCustomerId)); // 3
-}
-
-/** Stripe knows no such object: it was deleted (with a test clock, say), and there is nothing to be said of it. */
-async function refreshSubscription(
-  { accounts, objects }: ApplyStripeEventsDependencies,
-  subscriptionId: string,
-  signal: AbortSignal,
-): Promise<void> {
-  await accounts.exclusively(subscriptionId, async (writer) => {
-    const state = await objects.subscription(subscriptionId, signal);
-    if (state !== undefined) await writer.saveSubscription(state);
-  });
-}
-
-async function refreshInvoice(
-  { accounts, objects }: ApplyStripeEventsDependencies,
-  invoiceId: string,
-  paymentFailedMs: number | undefined,
-  signal: AbortSignal,
-): Promise<InvoiceState | undefined> {
-  return accounts.exclusively(invoiceId, async (writer) => {
-    const state = await objects.invoice(invoiceId, signal);
-    if (state !== undefined) await writer.saveInvoice(state, paymentFailedMs);
-    return state;
-  });
 }

@@ -1,27 +1,38 @@
 // Accounts: subscriptions and invoices as Stripe had them last, and what they say of a customer.
 import type { Accounts, AccountWriter } from "../app/ports/accounts.ts";
 import { type Entitlement, readEntitlement } from "../domain/entitlement.ts";
-import { inTransaction, type Pool, type Queryable } from "./pool.ts";
-import { cutAtBoundaries, type RecutContext } from "./recut.ts";
+import { removeDraft, saveInvoice, setDeadlines } from "./invoices.ts";
+import { inTransaction, type Pool, type PoolClient, type Queryable } from "./pool.ts";
+import type { RecutContext } from "./recut.ts";
 import { sqlFile } from "./sql-file.ts";
+import { customerIdOf, cutStripeCustomer, lockStripeObject } from "./stripe-customer.ts";
 
 const SAVE_SUBSCRIPTION = sqlFile("account-save-subscription");
-const SAVE_INVOICE = sqlFile("account-save-invoice");
-const CUSTOMER_ID = sqlFile("account-customer-id");
 const READ = { name: "account-read", text: sqlFile("account-read") };
 
 /** Longest wait for a turn at an object, or for a shard; past it the event is tried again later. */
 const LOCK_TIMEOUT_MS = 30_000;
 
-export function postgresAccounts(pool: Pool, context: RecutContext): Accounts {
+/** Accounts whose reports are sent behind the lease named `leaseName`. */
+export function postgresAccounts(pool: Pool, context: RecutContext, leaseName: string): Accounts {
+  const patiently = <T>(work: (client: PoolClient) => Promise<T>) =>
+    inTransaction(pool, async (client) => {
+      await client.query("SELECT set_config('lock_timeout', $1, true)", [String(LOCK_TIMEOUT_MS)]);
+      return work(client);
+    });
   return {
     exclusively: (objectId, work) =>
-      inTransaction(pool, async (client) => {
-        await client.query("SELECT set_config('lock_timeout', $1, true)", [String(LOCK_TIMEOUT_MS)]);
-        // Objects that share a hash take turns too, which costs time alone.
-        await client.query("SELECT pg_advisory_xact_lock(hashtextextended('stripe object ' || $1, 0))", [objectId]);
+      patiently(async (client) => {
+        await lockStripeObject(client, objectId);
         return work(accountWriter(client, context));
       }),
+    async periodsChanged(periods) {
+      await setDeadlines(pool, leaseName, periods);
+      for (const [stripeCustomerId, its] of Map.groupBy(periods, (period) => period.stripeCustomerId)) {
+        const boundaries = its.flatMap(({ startMs, endMs }) => [startMs, endMs]);
+        await patiently((client) => cutStripeCustomer(client, context, stripeCustomerId, boundaries));
+      }
+    },
     customerIdOf: (stripeCustomerId) => customerIdOf(pool, stripeCustomerId),
   };
 }
@@ -60,17 +71,9 @@ function accountWriter(client: Queryable, context: RecutContext): AccountWriter 
         period?.[0] ?? null,
         period?.[1] ?? null,
       ]);
-      const customerId = await customerIdOf(client, stripeCustomerId);
-      await cutAtBoundaries(client, context, customerId, boundariesMs);
+      await cutStripeCustomer(client, context, stripeCustomerId, boundariesMs);
     },
-    async saveInvoice({ invoiceId, stripeCustomerId, subscriptionId, status }, paymentFailedMs) {
-      const failedAt = paymentFailedMs === undefined ? null : new Date(paymentFailedMs);
-      await client.query(SAVE_INVOICE, [invoiceId, stripeCustomerId, subscriptionId, status, failedAt]);
-    },
+    saveInvoice: (state, paymentFailedMs) => saveInvoice(client, state, paymentFailedMs),
+    removeDraft: (invoiceId) => removeDraft(client, invoiceId),
   };
-}
-
-async function customerIdOf(queryable: Queryable | Pool, stripeCustomerId: string): Promise<string> {
-  const result = await queryable.query<{ customer_id: string }>(CUSTOMER_ID, [stripeCustomerId]);
-  return result.rows[0]?.customer_id ?? stripeCustomerId;
 }

@@ -1,6 +1,6 @@
 // The lease: one row, all on the database's clock. Its epoch is the fence of everything that the holder writes (fence).
 import { type Lease, type LeaseGrant, StaleLeaseError } from "../app/ports/reports.ts";
-import { inTransaction, type Pool, type PoolClient } from "./pool.ts";
+import { inTransaction, type Pool, type PoolClient, type Queryable } from "./pool.ts";
 import { sqlFile } from "./sql-file.ts";
 
 const INSERT = sqlFile("lease-insert");
@@ -8,12 +8,16 @@ const ACQUIRE = sqlFile("lease-acquire");
 const RENEW = sqlFile("lease-renew");
 const RELEASE = sqlFile("lease-release");
 const FENCE = sqlFile("lease-fence");
+const LOCK_OUT = sqlFile("lease-lock-out");
 
 /**
  * A fenced transaction of a leader that was paused in its middle would keep its successor from being appointed. The server ends it after
  * this time, which with the lease's own 6 s stays within the 10 s that a takeover may last.
  */
 const BEGIN_FENCED = "BEGIN; SET LOCAL idle_in_transaction_session_timeout = '3s'";
+
+/** Longest wait of whoever keeps the leader out. */
+const LOCK_TIMEOUT_MS = 30_000;
 
 /** The lease named `name`. Each call is one round trip (the first acquire two) and rejects when Postgres is away. */
 export function postgresLease(pool: Pool, name: string): Lease {
@@ -55,4 +59,16 @@ export async function inFencedTransaction<T>(
     return work(client);
   };
   return inTransaction(pool, fenced, BEGIN_FENCED);
+}
+
+/**
+ * Keeps the leader's writes out until the end of the caller's transaction, and waits for those in their commit. Whoever else writes to
+ * reports begins with it: the leader locks batches of them in orders of its own, so that without it the two would wait in a circle. The
+ * caller holds up sending and the renewal of the lease: nothing slow may follow. Rejects when the turn does not come within 30 s, nor that of
+ * any lock later in the transaction.
+ */
+export async function lockOutLeader(client: Queryable, name: string): Promise<void> {
+  await client.query("SELECT set_config('lock_timeout', $1, true)", [String(LOCK_TIMEOUT_MS)]);
+  await client.query(INSERT, [name]);
+  await client.query(LOCK_OUT, [name]);
 }

@@ -70,6 +70,24 @@ export async function cutAtBoundaries(
   await client.query(ADD_BOUNDARIES, [customerId, added.map((ms) => new Date(ms))]); // 5
 }
 
+/**
+ * As cutAtBoundaries, for several customers in one transaction: their shards are locked together before anything else is, in order.
+ * One after the other, the second shard would be waited for with windows of the first in hand, and who holds it may wait for those.
+ */
+export async function cutAllAtBoundaries(
+  client: Queryable,
+  context: RecutContext,
+  customerIds: readonly string[],
+  boundariesMs: readonly number[],
+): Promise<void> {
+  const behind: string[] = [];
+  for (const customerId of new Set(customerIds))
+    if (missing(boundariesMs, await readBoundaries(client, customerId)).length > 0) behind.push(customerId);
+  const shards = new Set(behind.map((customerId) => shardOf(customerId, context.shardCount)));
+  if (shards.size > 1) await client.query(LOCK_SHARDS, [[...shards]]);
+  for (const customerId of behind) await cutAtBoundaries(client, context, customerId, boundariesMs);
+}
+
 async function recutQuarterHour(
   client: Queryable,
   context: RecutContext,

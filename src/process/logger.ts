@@ -38,7 +38,7 @@ export function secretsOf(config: Config): readonly string[] {
     return password === "" ? [] : [password, decodeURIComponent(password)];
   });
   const key = config.stripeSecretKey === undefined ? [] : [config.stripeSecretKey];
-  return [...new Set([...key, ...config.stripeWebhookSecrets, ...passwords])];
+  return [...new Set([...key, ...config.stripeWebhookSecrets, ...config.stripeThinWebhookSecrets, ...passwords])];
 }
 
 function cutSecrets(text: string, secrets: readonly string[]): string {

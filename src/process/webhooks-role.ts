@@ -2,6 +2,7 @@
 import { ApplyStripeEvents, STORED_EVENT_TYPES } from "../app/apply-stripe-events.ts";
 import { postgresAccounts } from "../postgres/accounts.ts";
 import { postgresFlushRequests } from "../postgres/flush-requests.ts";
+import { postgresMeterErrors } from "../postgres/meter-errors.ts";
 import { postgresStripeEventInbox } from "../postgres/stripe-events.ts";
 import { stripeObjects } from "../stripe/objects.ts";
 import { stripeWebhookVerifier } from "../stripe/webhook-verifier.ts";
@@ -21,12 +22,15 @@ const STOP_GRACE_MS = 5_000;
 /** Starts the worker, then listens. Resolves to the port. */
 export async function startWebhooks(foundation: Foundation, closers: Closers): Promise<number> {
   const { config, catalog, deployment, pool, logger, metrics } = foundation;
+  const thinSecrets = config.stripeThinWebhookSecrets;
   const inbox = postgresStripeEventInbox(pool);
   const worker = new ApplyStripeEvents({
     inbox,
-    objects: stripeObjects(openStripeOf(config)),
-    accounts: postgresAccounts(pool, { catalog, shardCount: deployment.shardCount, logger }),
+    objects: stripeObjects(openStripeOf(config), logger),
+    accounts: postgresAccounts(pool, { catalog, shardCount: deployment.shardCount, logger }, FLUSH_LEASE),
+    meterErrors: postgresMeterErrors(pool, FLUSH_LEASE),
     flushRequests: postgresFlushRequests(pool, FLUSH_LEASE),
+    onHeld: (reason, reports) => metrics.flush.held(reason, reports),
     clock: SYSTEM_CLOCK,
     logger,
   });
@@ -36,6 +40,7 @@ export async function startWebhooks(foundation: Foundation, closers: Closers): P
     port: config.webhookPort,
     inbox,
     verifier: stripeWebhookVerifier(config.stripeWebhookSecrets, SYSTEM_CLOCK),
+    thinVerifier: thinSecrets.length === 0 ? undefined : stripeWebhookVerifier(thinSecrets, SYSTEM_CLOCK),
     storedTypes: STORED_EVENT_TYPES,
     bodyMaxBytes: BODY_MAX_BYTES,
     requestTimeoutMs: REQUEST_TIMEOUT_MS,

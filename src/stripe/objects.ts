@@ -1,12 +1,16 @@
 // Stripe's objects as the accounts need them. Translates the SDK's shapes; decides nothing.
-import Stripe from "stripe";
-import type { InvoiceState, StripeObjects, SubscriptionState } from "../app/ports/accounts.ts";
-
-/** A read may be sent again at once; past that the event comes again later. */
-const READ = { maxNetworkRetries: 2 };
+import type Stripe from "stripe";
+import type { StripeObjects, SubscriptionState } from "../app/ports/accounts.ts";
+import type { Logger } from "../app/ports/logger.ts";
+import type { MeterErrorSource } from "../app/ports/meter-errors.ts";
+import { readInvoice } from "./invoices.ts";
+import { readMeterErrorReport } from "./meter-errors.ts";
+import { MeterNames } from "./meter-names.ts";
+import { abortable, idOf, READ, readOrUndefined } from "./read.ts";
 
 /** Reads through `stripe`, whose own timeout bounds each call. */
-export function stripeObjects(stripe: Stripe): StripeObjects {
+export function stripeObjects(stripe: Stripe, logger: Logger): StripeObjects & MeterErrorSource {
+  const meters = new MeterNames(stripe);
   return {
     async subscription(subscriptionId, signal) {
       const found = await readOrUndefined(stripe.subscriptions.retrieve(subscriptionId, {}, READ), signal);
@@ -19,10 +23,8 @@ export function stripeObjects(stripe: Stripe): StripeObjects {
         : Promise.resolve(found.items.data);
       return toSubscriptionState(found, await abortable(items, signal));
     },
-    async invoice(invoiceId, signal) {
-      const found = await readOrUndefined(stripe.invoices.retrieve(invoiceId, {}, READ), signal);
-      return found && toInvoiceState(invoiceId, found);
-    },
+    invoice: (invoiceId, signal) => readInvoice(stripe, meters, logger, invoiceId, signal),
+    meterErrorReport: (eventId, signal) => readMeterErrorReport(stripe, meters, eventId, signal),
   };
 }
 
@@ -43,41 +45,4 @@ function toSubscriptionState(
     currentPeriod: first && { startMs: first.current_period_start * 1000, endMs: first.current_period_end * 1000 },
     boundariesMs: [...new Set(boundaries)].sort((a, b) => a - b).map((seconds) => seconds * 1000),
   };
-}
-
-function toInvoiceState(invoiceId: string, invoice: Stripe.Invoice): InvoiceState {
-  const subscription = invoice.parent?.subscription_details?.subscription;
-  return {
-    invoiceId,
-    stripeCustomerId: idOf(invoice.customer),
-    subscriptionId: idOf(subscription),
-    status: invoice.status ?? "",
-  };
-}
-
-/** The id of what may come expanded; empty where there is none. */
-function idOf(reference: string | { id: string } | null | undefined): string {
-  return typeof reference === "string" ? reference : (reference?.id ?? "");
-}
-
-async function readOrUndefined<T>(request: Promise<T>, signal: AbortSignal): Promise<T | undefined> {
-  try {
-    return await abortable(request, signal);
-  } catch (cause) {
-    if (cause instanceof Stripe.errors.StripeInvalidRequestError && cause.statusCode === 404) return undefined;
-    throw cause;
-  }
-}
-
-/** Rejects with the signal's reason as soon as it aborts. The SDK knows no signals: the request itself ends by its own timeout. */
-async function abortable<T>(request: Promise<T>, signal: AbortSignal): Promise<T> {
-  signal.throwIfAborted();
-  const aborted = Promise.withResolvers<never>();
-  const abort = () => aborted.reject(signal.reason);
-  signal.addEventListener("abort", abort, { once: true });
-  try {
-    return await Promise.race([request, aborted.promise]);
-  } finally {
-    signal.removeEventListener("abort", abort);
-  }
 }

@@ -1,10 +1,15 @@
-// The webhook endpoint: POST /webhooks/stripe and nothing else. Proves that a delivery is Stripe's, stores it, answers.
+// The webhook endpoint: POST /webhooks/stripe for snapshot events, POST /webhooks/stripe/thin for thin ones, and nothing else. Proves that
+// a delivery is Stripe's, stores it, answers.
 import express, { type ErrorRequestHandler, type Express, type Request, type Response } from "express";
 import type { StripeEventInbox, WebhookVerifier } from "../app/ports/accounts.ts";
 import type { Logger } from "../app/ports/logger.ts";
-import { parseEvent } from "./event-envelope.ts";
+import { type EventForm, parseEvent } from "./event-envelope.ts";
 
 export const WEBHOOK_PATH = "/webhooks/stripe";
+/** Of a destination of thin events: Stripe makes those apart, with a secret of their own. */
+export const THIN_WEBHOOK_PATH = "/webhooks/stripe/thin";
+
+const PATHS: Readonly<Record<EventForm, string>> = { snapshot: WEBHOOK_PATH, thin: THIN_WEBHOOK_PATH };
 
 /** How a delivery ended. ignored: of a type that nothing here is interested in. */
 export type DeliveryOutcome = "stored" | "duplicate" | "ignored" | "refused" | "failed";
@@ -12,6 +17,8 @@ export type DeliveryOutcome = "stored" | "duplicate" | "ignored" | "refused" | "
 export interface WebhookAppOptions {
   readonly inbox: StripeEventInbox;
   readonly verifier: WebhookVerifier;
+  /** Of thin events; undefined where no secret of theirs is known: then their path is not there. */
+  readonly thinVerifier: WebhookVerifier | undefined;
   /**
    * Types worth storing. Others get 200 too, so that Stripe does not send them again, but are not stored: an account may send its
    * every charge here, and a table that grows with rows nobody reads is no log of anything. Stripe itself lists events for 30 days.
@@ -58,35 +65,45 @@ export function webhookApp(options: WebhookAppOptions): Express {
   app.enable("case sensitive routing");
   // A signature covers bytes, so the body stays as it came; inflating one that nobody has proven to be Stripe's would be a gift.
   const readBody = express.raw({ type: () => true, limit: options.bodyMaxBytes, inflate: false });
-  const refuseWith = (refusal: Refusal) => (_: Request, response: Response) => refuse(options, response, refusal);
-  app
-    .route(WEBHOOK_PATH)
-    .post(
-      (request, response, next) => {
-        if (isJson(request.headers["content-type"])) next();
-        else refuse(options, response, "content_type_unsupported");
-      },
-      readBody,
-      (request, response) => receive(options, request, response),
-    )
-    .all((_, response) => {
-      response.set("Allow", "POST");
-      refuse(options, response, "method_not_allowed");
-    });
-  app.use(refuseWith("not_found"));
+  const addRoute = (form: EventForm, verifier: WebhookVerifier) =>
+    app
+      .route(PATHS[form])
+      .post(
+        (request, response, next) => {
+          if (isJson(request.headers["content-type"])) next();
+          else refuse(options, response, "content_type_unsupported");
+        },
+        readBody,
+        (request, response) => receive(options, form, verifier, request, response),
+      )
+      .all((_, response) => {
+        response.set("Allow", "POST");
+        refuse(options, response, "method_not_allowed");
+      });
+  addRoute("snapshot", options.verifier);
+  if (options.thinVerifier !== undefined) addRoute("thin", options.thinVerifier);
+  app.use((_, response) => refuse(options, response, "not_found"));
   app.use(toResponse(options));
   return app;
 }
 
 /** Answers only after the event is on disk: what was answered 200 is never sent again. A rejection becomes a 500, and Stripe resends. */
-async function receive(options: WebhookAppOptions, request: Request, response: Response): Promise<void> {
-  const { inbox, verifier, storedTypes, logger } = options;
+async function receive(
+  options: WebhookAppOptions,
+  form: EventForm,
+  verifier: WebhookVerifier,
+  request: Request,
+  response: Response,
+): Promise<void> {
+  const { inbox, storedTypes, logger } = options;
   const rawBody: Buffer = Buffer.isBuffer(request.body) ? request.body : Buffer.alloc(0);
   const header = request.headers["stripe-signature"];
   const refusal = verifier.refusal(rawBody, Array.isArray(header) ? header.join(",") : header);
   if (refusal !== undefined) return refuse(options, response, refusal);
   const event = parseEvent(rawBody);
   if (event === undefined) return refuse(options, response, "body_invalid");
+  // Truly Stripe's, at the wrong door: two destinations were mixed up, and the sender's log should say so.
+  if (event.form !== form) return refuse(options, response, "body_invalid", wrongDoor(event.form, form));
   const { eventId, type, objectId } = event;
   if (!storedTypes.has(type)) {
     logger.debug({ eventId, type }, "stripe event of no interest");
@@ -99,10 +116,19 @@ async function receive(options: WebhookAppOptions, request: Request, response: R
   response.status(200).json({ received: true });
 }
 
-function refuse(options: WebhookAppOptions, response: Response, refusal: Refusal): void {
-  const [status, message] = REFUSALS[refusal];
+function wrongDoor(came: EventForm, taken: EventForm): string {
+  return `this is a ${came} event, and ${PATHS[taken]} takes ${taken} events alone: ${came} events go to ${PATHS[came]}`;
+}
+
+function refuse(
+  options: WebhookAppOptions,
+  response: Response,
+  refusal: Refusal,
+  message: string = REFUSALS[refusal][1],
+): void {
+  const [status] = REFUSALS[refusal];
   options.onDelivery("refused");
-  options.logger.warn({ refusal, from: response.req.socket.remoteAddress }, "webhook request refused");
+  options.logger.warn({ refusal, message, from: response.req.socket.remoteAddress }, "webhook request refused");
   response.status(status).json({ error: { reason: refusal, message } });
 }
 

@@ -26,8 +26,15 @@ const thinEvent = z.object({
 
 const event = z.discriminatedUnion("object", [snapshotEvent, thinEvent]);
 
+/** How Stripe tells of an event: with the object as it was, or with its id alone. */
+export type EventForm = "snapshot" | "thin";
+
+export interface ParsedEvent extends StoredStripeEvent {
+  readonly form: EventForm;
+}
+
 /** Reads a verified body, snapshot or thin. Undefined when it is not JSON or not an event of Stripe's. */
-export function parseEvent(rawBody: Buffer): StoredStripeEvent | undefined {
+export function parseEvent(rawBody: Buffer): ParsedEvent | undefined {
   const payload = rawBody.toString("utf8");
   const parsed = event.safeParse(parseJson(payload));
   if (!parsed.success) return undefined;
@@ -35,7 +42,8 @@ export function parseEvent(rawBody: Buffer): StoredStripeEvent | undefined {
   const isThin = data.object === "v2.core.event";
   const objectId = isThin ? data.related_object?.id : data.data.object.id;
   const createdMs = isThin ? Math.floor(Date.parse(data.created) / 1000) * 1000 : data.created * 1000;
-  return { eventId: data.id, type: data.type, createdMs, objectId: objectId ?? "", payload };
+  const form = isThin ? "thin" : "snapshot";
+  return { form, eventId: data.id, type: data.type, createdMs, objectId: objectId ?? "", payload };
 }
 
 function parseJson(text: string): unknown {

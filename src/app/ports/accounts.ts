@@ -1,4 +1,5 @@
 // Accounts: what Stripe says about a customer. Events are stored first, applied later, in any order.
+import type { MeteredLine } from "../../domain/metered-lines.ts";
 import type { Interval } from "../../domain/window.ts";
 
 /** A webhook's event, verified, as it came. */
@@ -63,12 +64,24 @@ export interface InvoiceState {
   /** Empty when the invoice is not a subscription's. */
   readonly subscriptionId: string;
   readonly status: string;
+  /** When a draft becomes final by itself; undefined where it does not, or is final. */
+  readonly finalizesMs: number | undefined;
+  /** When it became final; undefined while it is a draft. */
+  readonly finalizedMs: number | undefined;
+  /** Its lines of metered prices. Of a draft the quantities still follow the meter. */
+  readonly lines: readonly MeteredLine[];
 }
 
 /** Reads objects afresh, since events come in any order. Undefined: Stripe has no such object. Rejects when Stripe is away. */
 export interface StripeObjects {
   subscription(subscriptionId: string, signal: AbortSignal): Promise<SubscriptionState | undefined>;
   invoice(invoiceId: string, signal: AbortSignal): Promise<InvoiceState | undefined>;
+}
+
+/** A period over which an invoice bills, or billed, a Stripe customer's usage of a meter. */
+export interface PaidPeriod extends Interval {
+  readonly stripeCustomerId: string;
+  readonly eventName: string;
 }
 
 /** Writes inside one transaction. The last write should be the last thing done: it holds locks that the ledger waits for. */
@@ -78,8 +91,13 @@ export interface AccountWriter {
    * recomputed from raw records; what was already reported is corrected by the next flush.
    */
   saveSubscription(state: SubscriptionState): Promise<void>;
-  /** Stores an invoice's state; `paymentFailedMs` is kept as the earliest ever given. */
-  saveInvoice(state: InvoiceState, paymentFailedMs: number | undefined): Promise<void>;
+  /**
+   * Stores an invoice's state and the periods that its lines bill; `paymentFailedMs` is kept as the earliest ever given. Resolves to the
+   * periods that it bills now or did before, for Accounts.periodsChanged.
+   */
+  saveInvoice(state: InvoiceState, paymentFailedMs: number | undefined): Promise<readonly PaidPeriod[]>;
+  /** Forgets an invoice that is known as a draft; no effect on others. Resolves to the periods that it billed. */
+  removeDraft(invoiceId: string): Promise<readonly PaidPeriod[]>;
 }
 
 export interface Accounts {
@@ -88,6 +106,11 @@ export interface Accounts {
    * newest when it is written, and a lost connection writes nothing. Rejects when the turn does not come within 30 s.
    */
   exclusively<T>(objectId: string, work: (writer: AccountWriter) => Promise<T>): Promise<T>;
+  /**
+   * What follows from periods of which an invoice was written, once that is done: reports of these periods that are not settled learn when
+   * the invoice of their time becomes, or became, final; and the periods' ends are boundaries, as a subscription's. Idempotent.
+   */
+  periodsChanged(periods: readonly PaidPeriod[]): Promise<void>;
   /** The service's own id of a Stripe customer; the Stripe id itself where none is mapped. */
   customerIdOf(stripeCustomerId: string): Promise<string>;
 }

@@ -40,7 +40,8 @@ export const SETTINGS = {
   }),
   stripeSecretKey: optionalText({
     env: "STRIPE_SECRET_KEY",
-    meaning: "Stripe API key. A restricted key needs meters, meter events, customers, subscriptions and invoices.",
+    meaning:
+      "Stripe API key. A restricted key needs meters, meter events, customers, prices, subscriptions, invoices and events.",
     defaultText: "`dev`: a simulated Stripe; `serve`: needed for the roles flush and webhooks",
     range: "sk_test_..., sk_live_..., rk_test_... or rk_live_...",
     pattern: /^[sr]k_(test|live)_[A-Za-z0-9_]+$/,
@@ -52,6 +53,17 @@ export const SETTINGS = {
     meaning: "Signing secrets of the webhook endpoint, comma-separated: any of them may have signed.",
     fallback: [] as readonly string[],
     defaultText: "`dev` with a simulated Stripe: the simulator's; `serve`: needed for the role webhooks",
+    range: "1..10 of whsec_...",
+    whenToChange: "always in production; two while one is rolled",
+    secret: true,
+    parse: parseWebhookSecrets,
+  } satisfies Setting<readonly string[]>,
+  stripeThinWebhookSecrets: {
+    env: "STRIPE_THIN_WEBHOOK_SECRET",
+    meaning:
+      "Signing secrets of the destination of thin events, comma-separated: they tell of meter events that Stripe took and threw away.",
+    fallback: [] as readonly string[],
+    defaultText: "`dev` with a simulated Stripe: the simulator's; else `/webhooks/stripe/thin` answers 404",
     range: "1..10 of whsec_...",
     whenToChange: "always in production; two while one is rolled",
     secret: true,
@@ -105,7 +117,7 @@ export const SETTINGS = {
   }),
   webhookPort: port({
     env: "WEBHOOK_PORT",
-    meaning: "`POST /webhooks/stripe`.",
+    meaning: "`POST /webhooks/stripe` and `/webhooks/stripe/thin`.",
     fallback: 8081,
     whenToChange: "when taken",
   }),

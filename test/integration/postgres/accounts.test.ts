@@ -16,7 +16,7 @@ let accounts: Accounts;
 beforeAll(async () => {
   database = await createTestDatabase();
   await openDeployment(database.pool, 4, "postgres");
-  accounts = postgresAccounts(database.pool, { catalog: testCatalog(), shardCount: 4, logger });
+  accounts = postgresAccounts(database.pool, { catalog: testCatalog(), shardCount: 4, logger }, "flush");
 });
 afterAll(() => database.close());
 
@@ -35,12 +35,13 @@ function subscription(stripeCustomerId: string, fields: Partial<SubscriptionStat
 }
 function invoice(stripeCustomerId: string, status: string): InvoiceState {
   const subscriptionId = `sub_of_${stripeCustomerId}`;
-  return { invoiceId: `in_of_${stripeCustomerId}`, stripeCustomerId, subscriptionId, status };
+  const undated = { finalizesMs: undefined, finalizedMs: undefined, lines: [] };
+  return { invoiceId: `in_of_${stripeCustomerId}`, stripeCustomerId, subscriptionId, status, ...undated };
 }
 function save(state: SubscriptionState): Promise<void> {
   return accounts.exclusively(state.subscriptionId, (writer) => writer.saveSubscription(state));
 }
-function saveInvoice(state: InvoiceState, failedMs?: number): Promise<void> {
+function saveInvoice(state: InvoiceState, failedMs?: number): Promise<unknown> {
   return accounts.exclusively(state.invoiceId, (writer) => writer.saveInvoice(state, failedMs));
 }
 const read = (customerId: string, nowMs = NOW) => readAccount(database.pool, customerId, nowMs, GRACE);
@@ -92,7 +93,7 @@ test("the grace runs from the earliest failure ever heard of, until the invoice 
 });
 
 test("an object is one worker's at a time, across processes; other objects do not wait", async () => {
-  const other = postgresAccounts(database.connect(), { catalog: testCatalog(), shardCount: 4, logger });
+  const other = postgresAccounts(database.connect(), { catalog: testCatalog(), shardCount: 4, logger }, "flush");
   let inside = 0;
   let most = 0;
   const differentRan = Promise.withResolvers<void>();

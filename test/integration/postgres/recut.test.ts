@@ -44,7 +44,7 @@ function ledgerOf(catalog: MeterCatalog = testCatalog()) {
 
 /** Learns of boundaries as the webhook worker does: from a subscription. */
 async function learn(customerId: string, boundariesMs: readonly number[], catalog = testCatalog()): Promise<void> {
-  const accounts = postgresAccounts(database.pool, { catalog, shardCount: SHARDS, logger });
+  const accounts = postgresAccounts(database.pool, { catalog, shardCount: SHARDS, logger }, "flush");
   const state = {
     subscriptionId: `sub_${customerId}`,
     stripeCustomerId: customerId,

@@ -3,10 +3,19 @@ import pg from "pg";
 import Stripe from "stripe";
 import { afterAll, beforeAll, beforeEach, describe, expect, inject, test } from "vitest";
 import type { InvoiceState, StripeObjects, SubscriptionState } from "../../../src/app/ports/accounts.ts";
+import type { MeterErrorReport } from "../../../src/app/ports/meter-errors.ts";
 import { openDeployment } from "../../../src/postgres/deployment.ts";
 import { createTestDatabase, type TestDatabase } from "../../support/postgres.ts";
 import { pickSeed, randomFrom } from "../../support/seed.ts";
-import { accountState, SECRET, SHARDS, settled, startWebhookService, type WebhookService } from "./webhook-service.ts";
+import {
+  accountState,
+  SECRET,
+  SHARDS,
+  settled,
+  startWebhookService,
+  THIN_SECRET,
+  type WebhookService,
+} from "./webhook-service.ts";
 
 const HOUR = 3_600_000;
 const T0 = Date.UTC(2026, 10, 1);
@@ -17,7 +26,7 @@ beforeAll(async () => {
   await openDeployment(database.pool, SHARDS, "postgres");
 });
 afterAll(() => database.close());
-beforeEach(() => database.pool.query("TRUNCATE stripe_event, subscription, invoice, period_boundary"));
+beforeEach(() => database.pool.query("TRUNCATE stripe_event, subscription, invoice, invoiced_period, period_boundary"));
 
 async function deliver(service: WebhookService, body: string): Promise<void> {
   const signature = Stripe.webhooks.generateTestHeaderString({ payload: body, secret: SECRET });
@@ -37,7 +46,8 @@ function subscriptionState(status: string, boundariesMs: readonly number[] = [])
   return { subscriptionId: "sub_1", stripeCustomerId: "cus_1", status, currentPeriod: undefined, boundariesMs };
 }
 function invoiceState(status: string): InvoiceState {
-  return { invoiceId: "in_1", stripeCustomerId: "cus_1", subscriptionId: "sub_1", status };
+  const undated = { finalizesMs: undefined, finalizedMs: undefined, lines: [] };
+  return { invoiceId: "in_1", stripeCustomerId: "cus_1", subscriptionId: "sub_1", status, ...undated };
 }
 
 test("Stripe moves on between deliveries, reads are slow: the last state wins, however events come", async () => {
@@ -46,7 +56,7 @@ test("Stripe moves on between deliveries, reads are slow: the last state wins, h
   const statuses = ["incomplete", "trialing", "active", "past_due", "active", "past_due", "unpaid", "canceled"];
   const invoices = ["draft", "open", "open", "open", "paid"];
   for (let run = 0; run < 8; run++) {
-    await database.pool.query("TRUNCATE stripe_event, subscription, invoice, period_boundary");
+    await database.pool.query("TRUNCATE stripe_event, subscription, invoice, invoiced_period, period_boundary");
     let [subscription, invoice] = [0, 0];
     const slowly = async <T>(read: () => T): Promise<T> => {
       const answer = read();
@@ -54,7 +64,7 @@ test("Stripe moves on between deliveries, reads are slow: the last state wins, h
       await new Promise((resolve) => setTimeout(resolve, random() < 0.3 ? 50 : random() * 4));
       return answer;
     };
-    const objects: StripeObjects = {
+    const objects: Partial<StripeObjects> = {
       subscription: () => slowly(() => subscriptionState(statuses[subscription] ?? "", [T0 + subscription * HOUR])),
       invoice: () => slowly(() => invoiceState(invoices[invoice] ?? "")),
     };
@@ -110,14 +120,14 @@ test("invoice.created: the subscription's new period is known before the flush i
   expect(await accountState(database.pool)).toMatchObject({
     subscriptions: [{ status: "active", period_start: new Date(period.startMs) }],
     invoices: [{ status: "draft", payment_failed_at: null }],
-    boundaries: [{ customer_id: "acme" }, { customer_id: "acme" }],
+    // Usage may have been recorded under the Stripe customer's own id as well.
+    boundaries: ["acme", "acme", "cus_1", "cus_1"].map((customer_id) => ({ customer_id })),
   });
   await database.pool.query("TRUNCATE account");
 });
 
 test("an invoice that is no subscription's flushes nothing", async () => {
   const service = await startWebhookService(database.pool, {
-    subscription: () => expect.unreachable(),
     invoice: async () => ({ ...invoiceState("draft"), subscriptionId: "" }),
   });
   await deliver(service, eventOf("invoice.created", "in_1"));
@@ -125,8 +135,72 @@ test("an invoice that is no subscription's flushes nothing", async () => {
   expect(service.flushed).toEqual([]);
 });
 
+describe("error reports", () => {
+  const report: MeterErrorReport = {
+    eventId: "evt_error",
+    eventName: "tokens",
+    validation: { startMs: T0, endMs: T0 + 10_000 },
+    errors: [{ code: "archived_meter", count: 2, samples: [{ identifier: "r1", message: "archived" }] }],
+  };
+  const thin = JSON.stringify({
+    id: "evt_error",
+    object: "v2.core.event",
+    type: "v1.billing.meter.error_report_triggered",
+    created: "2026-11-23T18:00:00.000Z",
+    related_object: { id: "mtr_1" },
+  });
+  const never = new AbortController().signal;
+  const stored = async () => (await database.pool.query("SELECT state, last_error FROM stripe_event")).rows;
+  const setState = (state: string) => database.pool.query("UPDATE report SET state = $1", [state]);
+
+  async function deliverThin(service: WebhookService): Promise<void> {
+    const signature = Stripe.webhooks.generateTestHeaderString({ payload: thin, secret: THIN_SECRET });
+    const headers = { "content-type": "application/json", "stripe-signature": signature };
+    expect((await fetch(service.thinUrl, { method: "POST", headers, body: thin })).status).toBe(200);
+  }
+
+  beforeEach(async () => {
+    await database.pool.query("TRUNCATE report, drift, meter_error, reconcile_request");
+    await database.pool.query(
+      `INSERT INTO report (identifier, customer_id, stripe_customer_id, event_name, window_start, sequence, value, event_timestamp, state, lease_epoch)
+       VALUES ('r1', 'acme', 'cus_1', 'tokens', now(), 0, 5, now(), 'sent', 1)`,
+    );
+  });
+
+  test("fetched in full, the report named is held, loudly", async () => {
+    const service = await startWebhookService(database.pool, { meterErrorReport: async () => report });
+    await deliverThin(service);
+    await service.worker.applyDue(never);
+    expect(await stored()).toEqual([{ state: "applied", last_error: "" }]);
+    const { rows } = await database.pool.query("SELECT state, reason, message FROM report");
+    expect(rows).toEqual([{ state: "held", reason: "archived_meter", message: "archived" }]);
+    expect(service.held).toEqual(new Map([["archived_meter", 1]]));
+    const told = service.log.filter((line) => line.level === "error");
+    expect(told).toMatchObject([{ fields: { codes: ["2 archived_meter"], held: { archived_meter: 1 } } }]);
+  });
+
+  test("what is being sent at this moment is looked at again when that has ended", async () => {
+    const service = await startWebhookService(database.pool, { meterErrorReport: async () => report });
+    await setState("sending");
+    await deliverThin(service);
+    await service.worker.applyDue(never);
+    expect(await stored()).toEqual([{ state: "received", last_error: expect.stringContaining("being sent") }]);
+    await setState("unknown");
+    await database.pool.query("UPDATE stripe_event SET next_attempt_at = now()");
+    await service.worker.applyDue(never);
+    expect((await database.pool.query("SELECT state FROM report")).rows).toEqual([{ state: "held" }]);
+  });
+
+  test("one that Stripe no longer has is never passed over in silence", async () => {
+    const service = await startWebhookService(database.pool, { meterErrorReport: async () => undefined });
+    await deliverThin(service);
+    await service.worker.applyDue(never);
+    expect(await stored()).toEqual([{ state: "received", last_error: expect.stringContaining("no such event") }]);
+  });
+});
+
 describe("Stripe is away", () => {
-  const away: StripeObjects = {
+  const away = {
     subscription: () => Promise.reject(new Error("connection refused")),
     invoice: () => Promise.reject(new Error("connection refused")),
   };
@@ -175,7 +249,6 @@ describe("Stripe is away", () => {
 test("stopped in the middle: the event is given back at once, not held until its lease ends", async () => {
   const reading = Promise.withResolvers<void>();
   const service = await startWebhookService(database.pool, {
-    invoice: () => expect.unreachable(),
     subscription: (_, signal) =>
       new Promise((_resolve, reject) => {
         signal.addEventListener("abort", () => reject(signal.reason));
@@ -187,7 +260,6 @@ test("stopped in the middle: the event is given back at once, not held until its
   await reading.promise;
   await service.close();
   const successor = await startWebhookService(database.pool, {
-    invoice: () => expect.unreachable(),
     subscription: async () => subscriptionState("active"),
   });
   expect(await successor.worker.applyDue(new AbortController().signal)).toBe(1);
@@ -196,7 +268,6 @@ test("stopped in the middle: the event is given back at once, not held until its
 
 test("the worker wakes at once for what its own process stored", async () => {
   const service = await startWebhookService(database.pool, {
-    invoice: () => expect.unreachable(),
     subscription: async () => subscriptionState("active"),
   });
   service.run();
@@ -213,7 +284,6 @@ test("the worker wakes at once for what its own process stored", async () => {
 
 test("the loop outlives a database that goes away and comes back", async () => {
   const service = await startWebhookService(database.connect(), {
-    invoice: () => expect.unreachable(),
     subscription: async () => subscriptionState("active"),
   });
   await deliver(service, eventOf("customer.subscription.updated", "sub_1"));

@@ -1,4 +1,5 @@
 // The webhook port over real HTTP, with the real signature check and the real inbox.
+import { createHmac } from "node:crypto";
 import { request } from "node:http";
 import { connect } from "node:net";
 import Stripe from "stripe";
@@ -6,13 +7,14 @@ import { afterAll, beforeAll, beforeEach, describe, expect, onTestFinished, test
 import { STORED_EVENT_TYPES } from "../../../src/app/apply-stripe-events.ts";
 import { postgresStripeEventInbox } from "../../../src/postgres/stripe-events.ts";
 import { stripeWebhookVerifier } from "../../../src/stripe/webhook-verifier.ts";
-import { type DeliveryOutcome, WEBHOOK_PATH } from "../../../src/webhook/app.ts";
+import { type DeliveryOutcome, THIN_WEBHOOK_PATH, WEBHOOK_PATH } from "../../../src/webhook/app.ts";
 import { startWebhookServer, type WebhookServer, type WebhookServerOptions } from "../../../src/webhook/server.ts";
 import { testClock } from "../../support/clock.ts";
 import { createTestDatabase, type TestDatabase } from "../../support/postgres.ts";
 
 const SECRET = "whsec_new";
 const OLD_SECRET = "whsec_old";
+const THIN_SECRET = "whsec_thin";
 const BODY_MAX = 4_096;
 
 let database: TestDatabase;
@@ -30,6 +32,7 @@ function optionsFor(pool = database.pool): WebhookServerOptions {
     connectionsMax: 20,
     inbox: postgresStripeEventInbox(pool),
     verifier: stripeWebhookVerifier([SECRET, OLD_SECRET], testClock()),
+    thinVerifier: stripeWebhookVerifier([THIN_SECRET], testClock()),
     storedTypes: STORED_EVENT_TYPES,
     bodyMaxBytes: BODY_MAX,
     onStored: () => {
@@ -90,6 +93,24 @@ function deliver(
   return fetch(`http://127.0.0.1:${port}${path}`, method === "POST" ? { ...init, body } : init);
 }
 
+function thinBody(fields: object = {}): string {
+  events += 1;
+  return JSON.stringify({
+    id: `evt_http${events}`,
+    object: "v2.core.event",
+    type: "v1.billing.meter.no_meter_found",
+    created: "2026-11-23T18:00:00.000Z",
+    related_object: null,
+    ...fields,
+  });
+}
+
+/** A delivery to the route of thin events, signed with its secret but for what is given. */
+function deliverThin(body: string, delivery: Delivery = {}) {
+  const headers = { "stripe-signature": sign(body, THIN_SECRET), ...delivery.headers };
+  return deliver(body, { path: THIN_WEBHOOK_PATH, ...delivery, headers });
+}
+
 async function storedIds(): Promise<string[]> {
   const result = await database.pool.query<{ event_id: string }>("SELECT event_id FROM stripe_event ORDER BY event_id");
   return result.rows.map((row) => row.event_id);
@@ -141,16 +162,20 @@ describe("taken", () => {
     expect([outcomes, storedSignals]).toEqual([["ignored"], 0]);
   });
 
-  test("a thin event about rejected usage: stored", async () => {
-    const body = JSON.stringify({
-      id: "evt_thin",
-      object: "v2.core.event",
-      type: "v1.billing.meter.no_meter_found",
-      created: "2026-11-23T18:00:00.000Z",
-      related_object: null,
-    });
-    expect((await deliver(body)).status).toBe(200);
+  test("a thin event about rejected usage, on the route of thin events: stored", async () => {
+    const body = thinBody({ id: "evt_thin" });
+    expect((await deliverThin(body)).status).toBe(200);
     expect(await storedIds()).toContain("evt_thin");
+    expect([outcomes, storedSignals]).toEqual([["stored"], 1]);
+    expect((await deliverThin(body)).status).toBe(200);
+    expect(outcomes).toEqual(["stored", "duplicate"]);
+  });
+
+  test("a thin event of no interest: 200, not stored", async () => {
+    const before = await storedIds();
+    expect((await deliverThin(thinBody({ type: "v1.customer.created" }))).status).toBe(200);
+    expect(await storedIds()).toEqual(before);
+    expect(outcomes).toEqual(["ignored"]);
   });
 });
 
@@ -220,6 +245,118 @@ describe("refused, with the reason, and nothing stored", () => {
       sent.end();
     });
     expect(status).toBe(413);
+  });
+});
+
+describe("the two routes", () => {
+  test("a thin event for the route of snapshots, truly signed: refused, and told where to", async () => {
+    const body = thinBody({ id: "evt_lost_thin" });
+    const response = await deliver(body);
+    expect(response.status).toBe(400);
+    const message = expect.stringContaining(`go to ${THIN_WEBHOOK_PATH}`);
+    expect(await response.json()).toEqual({ error: { reason: "body_invalid", message } });
+    expect(await storedIds()).not.toContain("evt_lost_thin");
+  });
+
+  test("a snapshot event for the route of thin events: the same, the other way", async () => {
+    const body = eventBody({ id: "evt_lost_snapshot" });
+    const response = await deliverThin(body);
+    expect(response.status).toBe(400);
+    const message = expect.stringMatching(new RegExp(`go to ${WEBHOOK_PATH}$`));
+    expect(await response.json()).toEqual({ error: { reason: "body_invalid", message } });
+    expect(await storedIds()).not.toContain("evt_lost_snapshot");
+  });
+
+  test("each has its own secrets: the other's sign nothing here", async () => {
+    const thin = thinBody({ id: "evt_crossed" });
+    const snapshot = eventBody({ id: "evt_crossed" });
+    for (const response of [
+      await deliverThin(thin, { headers: { "stripe-signature": sign(thin, SECRET) } }),
+      await deliver(snapshot, { headers: { "stripe-signature": sign(snapshot, THIN_SECRET) } }),
+    ])
+      expect(await response.json()).toMatchObject({ error: { reason: "signature_invalid" } });
+    expect(await storedIds()).not.toContain("evt_crossed");
+  });
+
+  test("the limits are the same", async () => {
+    const body = thinBody({ id: "evt_limits" });
+    expect((await deliverThin(body + " ".repeat(BODY_MAX))).status).toBe(413);
+    expect((await deliverThin(body, { headers: { "content-type": "text/plain" } })).status).toBe(415);
+    expect((await deliverThin(body, { method: "GET" })).status).toBe(405);
+    expect((await deliverThin(body, { headers: { "stripe-signature": "" } })).status).toBe(400);
+    expect((await deliver(body, { path: `${THIN_WEBHOOK_PATH}/` })).status).toBe(404);
+    expect(await storedIds()).not.toContain("evt_limits");
+  });
+
+  test("without a secret of thin events their route is not there", async () => {
+    const other = await startWebhookServer({ ...optionsFor(), thinVerifier: undefined });
+    onTestFinished(() => other.close(0));
+    const response = await deliverThin(thinBody(), { port: other.port });
+    expect(response.status).toBe(404);
+    expect(await response.json()).toMatchObject({ error: { reason: "not_found" } });
+    expect((await deliver(eventBody(), { port: other.port })).status).toBe(200);
+  });
+});
+
+describe("forged: whatever is sent, nothing that Stripe did not sign is stored", () => {
+  const SIGNED = eventBody({ id: "evt_genuine" });
+  const hmac = (secret: string, text: string) => createHmac("sha256", secret).update(text).digest("hex");
+  const t = () => nowSeconds();
+  const genuine = () => sign(SIGNED);
+  const v1 = () => genuine().split("v1=")[1] ?? "";
+
+  test.each<[string, () => { body?: string; header: string }]>([
+    ["a signature of zeros", () => ({ header: `t=${t()},v1=${"0".repeat(64)}` })],
+    ["an empty signature", () => ({ header: `t=${t()},v1=` })],
+    ["a signature that is cut short", () => ({ header: genuine().slice(0, -1) })],
+    ["a signature with more behind it", () => ({ header: `${genuine()}00` })],
+    ["only the test scheme v0", () => ({ header: `t=${t()},v0=${v1()}` })],
+    ["no scheme", () => ({ header: `t=${t()}` })],
+    ["no time", () => ({ header: `v1=${v1()}` })],
+    ["a time that is no number", () => ({ header: genuine().replace(/t=\d+/, "t=now") })],
+    ["another time than was signed", () => ({ header: genuine().replace(/t=\d+/, `t=${t() - 1}`) })],
+    ["a second time behind the signed one", () => ({ header: `${genuine()},t=${t() - 1}` })],
+    ["an old delivery under a fresh time", () => ({ header: `${sign(SIGNED, SECRET, t() - 4_000)},t=${t()}` })],
+    ["signed without the time", () => ({ header: `t=${t()},v1=${hmac(SECRET, SIGNED)}` })],
+    [
+      "signed with the secret without its prefix",
+      () => ({ header: `t=${t()},v1=${hmac(SECRET.slice("whsec_".length), `${t()}.${SIGNED}`)}` }),
+    ],
+    ["signed with an empty secret", () => ({ header: `t=${t()},v1=${hmac("", `${t()}.${SIGNED}`)}` })],
+    ["signed with the body as secret", () => ({ header: `t=${t()},v1=${hmac(SIGNED, `${t()}.${SIGNED}`)}` })],
+    [
+      "another event under a genuine signature",
+      () => ({ body: eventBody({ id: "evt_genuine", type: "invoice.paid" }), header: genuine() }),
+    ],
+    ["one byte changed", () => ({ body: SIGNED.replace("sub_1", "sub_2"), header: genuine() })],
+    [
+      "the same JSON, spaced otherwise",
+      () => ({ body: JSON.stringify(JSON.parse(SIGNED), null, 1), header: genuine() }),
+    ],
+    ["twice in one body", () => ({ body: SIGNED + SIGNED, header: genuine() })],
+    ["garbage for a header", () => ({ header: ",,=,=v1;t" })],
+    ["a very long header", () => ({ header: `t=${t()},${"v1=ab,".repeat(1_000)}` })],
+  ])("%s", async (_, make) => {
+    const { body = SIGNED, header } = make();
+    const response = await deliver(body, { headers: { "stripe-signature": header } });
+    expect(response.status).toBe(400);
+    const reason = expect.stringMatching(/^(signature_invalid|timestamp_too_old)$/);
+    expect(await response.json()).toMatchObject({ error: { reason } });
+    expect(outcomes).toEqual(["refused"]);
+    expect(storedSignals).toBe(0);
+    expect(await storedIds()).not.toContain("evt_genuine");
+  });
+
+  test("a byte order mark before it: the SDK passes over it, and then it is no JSON", async () => {
+    const response = await deliver(`\uFEFF${SIGNED}`, { headers: { "stripe-signature": genuine() } });
+    expect(await response.json()).toMatchObject({ error: { reason: "body_invalid" } });
+    expect(await storedIds()).not.toContain("evt_genuine");
+  });
+
+  test("many signatures of which one is genuine: taken, as while a secret is rolled", async () => {
+    const body = eventBody();
+    const header = sign(body).replace(",v1=", `,v1=${"0".repeat(64)},v0=${"1".repeat(64)},v1=`);
+    expect((await deliver(body, { headers: { "stripe-signature": header } })).status).toBe(200);
   });
 });
 

@@ -16,6 +16,7 @@ import { accountState, SECRET, SHARDS, settled, startWebhookService, type Webhoo
 const HOUR = 3_600_000;
 const DAY = 24 * HOUR;
 const GRACE = 72 * HOUR;
+const logger = { debug() {}, info() {}, warn() {}, error() {} };
 
 let database: TestDatabase;
 beforeAll(async () => {
@@ -23,7 +24,7 @@ beforeAll(async () => {
   await openDeployment(database.pool, SHARDS, "postgres");
 });
 afterAll(() => database.close());
-beforeEach(() => database.pool.query("TRUNCATE stripe_event, subscription, invoice, period_boundary"));
+beforeEach(() => database.pool.query("TRUNCATE stripe_event, subscription, invoice, invoiced_period, period_boundary"));
 
 async function startSimulator(endpoint?: string): Promise<{ simulator: StripeSimulator; stripe: Stripe }> {
   const webhookEndpoints = endpoint === undefined ? [] : [{ url: endpoint, secret: SECRET }];
@@ -75,7 +76,7 @@ test("a subscription's life, each event delivered by the simulator as it happens
     invoice: (id, signal) => reading().invoice(id, signal),
   });
   const { simulator, stripe } = await startSimulator(service.url);
-  objects = stripeObjects(stripe);
+  objects = stripeObjects(stripe, logger);
   service.run();
   const { customer, subscription } = await subscribe(stripe);
   const catchUp = async () => {
@@ -100,6 +101,12 @@ test("a subscription's life, each event delivered by the simulator as it happens
   await catchUp();
   expect(service.flushed).toEqual([customer]);
   expect((await account()).billingPeriod?.startMs).toBe(periodEndMs);
+  const invoiced = async () => (await database.pool.query("SELECT * FROM invoiced_period")).rows;
+  const periodOf = { stripe_customer_id: customer, period_end: new Date(periodEndMs) };
+  expect(await invoiced()).toMatchObject([{ ...periodOf, billed: null }]);
+  const known = await database.pool.query<{ finalizes_at: Date }>("SELECT finalizes_at FROM invoice");
+  const finalizesMs = known.rows[0]?.finalizes_at.getTime() ?? 0;
+  expect(finalizesMs).toBeGreaterThanOrEqual(periodEndMs + HOUR);
 
   // Finalized, and the payment fails: past due, entitled for the grace.
   await simulator.advanceClock(2 * HOUR);
@@ -109,6 +116,8 @@ test("a subscription's life, each event delivered by the simulator as it happens
   const failedMs = (failed?.created ?? 0) * 1000;
   expect(await account(failedMs + GRACE - 1)).toMatchObject({ subscriptionStatus: "past_due", entitled: true });
   expect(await account(failedMs + GRACE)).toMatchObject({ subscriptionStatus: "past_due", entitled: false });
+
+  expect(await invoiced()).toMatchObject([{ ...periodOf, billed: "100" }]);
 
   // Paid after all.
   await simulator.setPayments("succeed");
@@ -145,10 +154,10 @@ test("any permutation and repetition of the same deliveries ends in the same acc
   const random = randomFrom(seed);
   /** Delivers to two processes at once, whose workers share the inbox. */
   const stateAfter = async (deliveries: readonly Stripe.Event[]) => {
-    await database.pool.query("TRUNCATE stripe_event, subscription, invoice, period_boundary");
+    await database.pool.query("TRUNCATE stripe_event, subscription, invoice, invoiced_period, period_boundary");
     const services = [
-      await startWebhookService(database.pool, stripeObjects(stripe)),
-      await startWebhookService(database.connect(), stripeObjects(stripe)),
+      await startWebhookService(database.pool, stripeObjects(stripe, logger)),
+      await startWebhookService(database.connect(), stripeObjects(stripe, logger)),
     ];
     for (const service of services) service.run();
     await Promise.all(
@@ -179,9 +188,29 @@ test("any permutation and repetition of the same deliveries ends in the same acc
   }
 });
 
+test("events that are heard of three periods late: every boundary is known all the same, by the invoices", async () => {
+  const { simulator, stripe } = await startSimulator();
+  const { customer, subscription } = await subscribe(stripe);
+  const ends: number[] = [];
+  for (let period = 0; period < 3; period++) {
+    const item = (await stripe.subscriptions.retrieve(subscription)).items.data[0];
+    if (period === 0) ends.push((item?.current_period_start ?? 0) * 1000);
+    ends.push((item?.current_period_end ?? 0) * 1000);
+    await simulator.setClock((item?.current_period_end ?? 0) * 1000 + 3 * HOUR);
+  }
+  const service = await startWebhookService(database.pool, stripeObjects(stripe, logger));
+  for (const event of await allEvents(stripe)) await deliver(service, stripe, event);
+  while ((await service.worker.applyDue(new AbortController().signal)) > 0);
+  const { rows } = await database.pool.query(
+    "SELECT boundary FROM period_boundary WHERE customer_id = $1 ORDER BY 1 LIMIT 4",
+    [customer],
+  );
+  expect(rows.map((row) => row.boundary.getTime())).toEqual(ends);
+});
+
 test("an object that Stripe does not know: applied, with nothing", async () => {
   const { stripe } = await startSimulator();
-  const service = await startWebhookService(database.pool, stripeObjects(stripe));
+  const service = await startWebhookService(database.pool, stripeObjects(stripe, logger));
   for (const [type, id] of [
     ["customer.subscription.deleted", "sub_gone"],
     ["invoice.created", "in_gone"],
@@ -199,5 +228,5 @@ test("an object that Stripe does not know: applied, with nothing", async () => {
   while ((await service.worker.applyDue(new AbortController().signal)) > 0);
   const { rows } = await database.pool.query("SELECT DISTINCT state, last_error FROM stripe_event");
   expect(rows).toEqual([{ state: "applied", last_error: "" }]);
-  expect(await accountState(database.pool)).toEqual({ subscriptions: [], invoices: [], boundaries: [] });
+  expect(await accountState(database.pool)).toEqual({ subscriptions: [], invoices: [], periods: [], boundaries: [] });
 });

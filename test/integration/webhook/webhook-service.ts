@@ -1,18 +1,25 @@
 // The webhook role of the service, as `serve` composes it: HTTP port, inbox, worker, accounts. For tests.
-import { onTestFinished } from "vitest";
+import { expect, onTestFinished } from "vitest";
 import { ApplyStripeEvents, STORED_EVENT_TYPES } from "../../../src/app/apply-stripe-events.ts";
 import type { StripeObjects } from "../../../src/app/ports/accounts.ts";
+import type { MeterErrorSource } from "../../../src/app/ports/meter-errors.ts";
 import { postgresAccounts } from "../../../src/postgres/accounts.ts";
+import { postgresMeterErrors } from "../../../src/postgres/meter-errors.ts";
 import type { Pool } from "../../../src/postgres/pool.ts";
 import { postgresStripeEventInbox } from "../../../src/postgres/stripe-events.ts";
 import { stripeWebhookVerifier } from "../../../src/stripe/webhook-verifier.ts";
-import { WEBHOOK_PATH } from "../../../src/webhook/app.ts";
+import { THIN_WEBHOOK_PATH, WEBHOOK_PATH } from "../../../src/webhook/app.ts";
 import { startWebhookServer } from "../../../src/webhook/server.ts";
 import { testCatalog } from "../../support/catalog.ts";
 import { testClock } from "../../support/clock.ts";
 
 export const SHARDS = 4;
 export const SECRET = "whsec_test";
+export const THIN_SECRET = "whsec_thin";
+export const LEASE = "flush";
+
+/** What the worker reads of Stripe. */
+export type Objects = StripeObjects & MeterErrorSource;
 
 export interface LogLine {
   readonly level: string;
@@ -22,7 +29,10 @@ export interface LogLine {
 
 export interface WebhookService {
   readonly url: string;
+  readonly thinUrl: string;
   readonly worker: ApplyStripeEvents;
+  /** Reports that events put on hold, by reason. */
+  readonly held: ReadonlyMap<string, number>;
   /** Customers that a flush was asked for, in order. */
   readonly flushed: (string | undefined)[];
   readonly log: LogLine[];
@@ -31,18 +41,22 @@ export interface WebhookService {
   close(): Promise<void>;
 }
 
-/** One process of it. Closed when the test ends, or earlier by close(). */
-export async function startWebhookService(pool: Pool, objects: StripeObjects): Promise<WebhookService> {
+/** One process of it, that reads of Stripe what is given and nothing else. Closed when the test ends, or earlier by close(). */
+export async function startWebhookService(pool: Pool, objects: Partial<Objects>): Promise<WebhookService> {
   const log: LogLine[] = [];
   const logAs = (level: string) => (fields: object, message: string) => void log.push({ level, fields, message });
   const logger = { debug: logAs("debug"), info: logAs("info"), warn: logAs("warn"), error: logAs("error") };
   const clock = testClock();
   const inbox = postgresStripeEventInbox(pool);
   const flushed: (string | undefined)[] = [];
+  const held = new Map<string, number>();
+  const unread = (id: string) => expect.unreachable(`${id} was read`);
   const worker = new ApplyStripeEvents({
     inbox,
-    objects,
-    accounts: postgresAccounts(pool, { catalog: testCatalog(), shardCount: SHARDS, logger }),
+    objects: { subscription: unread, invoice: unread, meterErrorReport: unread, ...objects },
+    accounts: postgresAccounts(pool, { catalog: testCatalog(), shardCount: SHARDS, logger }, LEASE),
+    meterErrors: postgresMeterErrors(pool, LEASE),
+    onHeld: (reason, reports) => held.set(reason, (held.get(reason) ?? 0) + reports),
     flushRequests: {
       async request(customerId) {
         flushed.push(customerId);
@@ -59,6 +73,7 @@ export async function startWebhookService(pool: Pool, objects: StripeObjects): P
     connectionsMax: 100,
     inbox,
     verifier: stripeWebhookVerifier([SECRET], clock),
+    thinVerifier: stripeWebhookVerifier([THIN_SECRET], clock),
     storedTypes: STORED_EVENT_TYPES,
     bodyMaxBytes: 1_048_576,
     onStored: () => worker.wake(),
@@ -74,11 +89,12 @@ export async function startWebhookService(pool: Pool, objects: StripeObjects): P
     await closed;
   };
   onTestFinished(close);
-  const url = `http://127.0.0.1:${server.port}${WEBHOOK_PATH}`;
+  const origin = `http://127.0.0.1:${server.port}`;
   const run = () => {
     running = worker.run(stop.signal);
   };
-  return { url, worker, flushed, log, run, close };
+  const urls = { url: `${origin}${WEBHOOK_PATH}`, thinUrl: `${origin}${THIN_WEBHOOK_PATH}` };
+  return { ...urls, worker, held, flushed, log, run, close };
 }
 
 /** Resolves when every stored event is applied or dead; the deadline is the test's own. */
@@ -98,7 +114,10 @@ export async function accountState(pool: Pool): Promise<object> {
       "SELECT subscription_id, stripe_customer_id, status, period_start, period_end FROM subscription ORDER BY 1",
     ),
     invoices: await rows(
-      "SELECT invoice_id, stripe_customer_id, subscription_id, status, payment_failed_at FROM invoice ORDER BY 1",
+      "SELECT invoice_id, stripe_customer_id, subscription_id, status, payment_failed_at, finalizes_at, finalized_at FROM invoice ORDER BY 1",
+    ),
+    periods: await rows(
+      "SELECT invoice_id, event_name, period_start, period_end, stripe_customer_id, billed, closed_at FROM invoiced_period ORDER BY 1, 2, 3",
     ),
     boundaries: await rows("SELECT customer_id, boundary FROM period_boundary ORDER BY 1, 2"),
   };

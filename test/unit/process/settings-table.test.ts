@@ -39,7 +39,13 @@ describe("the table of settings", () => {
 
   test("what can open a door is marked secret", () => {
     const secrets = ALL.filter((setting) => setting.secret).map((setting) => setting.env);
-    expect(secrets).toEqual(["DATABASE_URL", "REDIS_URL", "STRIPE_SECRET_KEY", "STRIPE_WEBHOOK_SECRET"]);
+    expect(secrets).toEqual([
+      "DATABASE_URL",
+      "REDIS_URL",
+      "STRIPE_SECRET_KEY",
+      "STRIPE_WEBHOOK_SECRET",
+      "STRIPE_THIN_WEBHOOK_SECRET",
+    ]);
   });
 });
 

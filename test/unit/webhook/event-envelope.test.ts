@@ -22,6 +22,7 @@ function parse(body: unknown) {
 
 test("a snapshot event", () => {
   expect(parse(snapshot)).toEqual({
+    form: "snapshot",
     eventId: "evt_1",
     type: "customer.subscription.updated",
     createdMs: 1_795_000_000_000,
@@ -36,7 +37,7 @@ test("an object without an id: an upcoming invoice", () => {
 
 test("a thin event", () => {
   const createdMs = Date.UTC(2026, 10, 23, 18);
-  expect(parse(thin)).toMatchObject({ eventId: "evt_test_65", createdMs, objectId: "mtr_1" });
+  expect(parse(thin)).toMatchObject({ form: "thin", eventId: "evt_test_65", createdMs, objectId: "mtr_1" });
   for (const related_object of [undefined, null, {}]) {
     expect(parse({ ...thin, related_object })).toMatchObject({ objectId: "" });
   }
