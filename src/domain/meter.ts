@@ -19,7 +19,7 @@ export interface BillingRule {
   readonly eventName: string;
   /** 1..10^6. */
   readonly weight: bigint;
-  /** What else its events carry, by key: a text, or MODEL or STRIPE_MODEL in whole. Undefined: nothing. */
+  /** What else its events carry, by key: a text, or MODEL or STRIPE_MODEL in whole; left out for a record without a model. */
   readonly payload?: ReadonlyMap<string, string> | undefined;
 }
 
@@ -85,9 +85,12 @@ export function billableQuantities(record: MeasuredRecord, catalog: MeterCatalog
 
 function payloadOf({ payload }: BillingRule, model: string): string {
   if (payload === undefined || payload.size === 0) return "{}";
-  const entries = [...payload].map(([key, value]) => {
-    return [key, value === MODEL ? model : value === STRIPE_MODEL ? stripeModel(model) : value] as const;
-  });
+  const entries = [...payload]
+    .map(
+      ([key, value]) => [key, value === MODEL ? model : value === STRIPE_MODEL ? stripeModel(model) : value] as const,
+    )
+    // In a form, as v1 events are sent, an empty value unsets its key: left out, the event says the same wherever it goes.
+    .filter(([, value]) => value !== "");
   return JSON.stringify(Object.fromEntries(entries.sort(([a], [b]) => compareText(a, b))));
 }
 

@@ -12,6 +12,7 @@ const OPERATOR_ERRORS = new Set([
   "SchemaError",
   "DeploymentError",
   "ForeignStoreError",
+  "StripeCallError",
 ]);
 
 /** System and Postgres codes of "there, but not for us": the message alone says enough. */

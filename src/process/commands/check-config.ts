@@ -1,8 +1,11 @@
 // `metering check-config`: what serve would make of this environment, without touching any store.
 import { Command } from "commander";
+import type { MeterCatalog } from "../../domain/meter.ts";
+import type { StripeSetup } from "../../stripe/setup/wanted.ts";
+import { catalogJson, catalogText } from "../config/describe-catalog.ts";
 import { settingsMarkdown, settingsText } from "../config/describe-settings.ts";
 import { processEnvironment } from "../config/environment.ts";
-import { meterCatalogJsonSchema, readMeterCatalog } from "../config/meter-catalog.ts";
+import { meterCatalogJsonSchema, readMeterCatalog, readStripeSetup } from "../config/meter-catalog.ts";
 import { type Config, ConfigError, parseConfig, type SettingName } from "../config/parse-config.ts";
 import { SETTINGS } from "../config/settings.ts";
 
@@ -33,20 +36,27 @@ export function buildCommand(): Command {
 }
 
 function checkConfig(json: boolean): void {
-  const { config, problems } = readAll();
+  const { config, catalog, setup, problems } = readAll();
   const settings = config === undefined ? undefined : shownSettings(config);
+  const described = catalog && setup && { text: catalogText(catalog, setup), json: catalogJson(catalog, setup) };
   if (json) {
-    process.stdout.write(`${JSON.stringify({ ok: problems.length === 0, problems, settings })}\n`);
+    const { json: shown } = described ?? {};
+    process.stdout.write(`${JSON.stringify({ ok: problems.length === 0, problems, settings, catalog: shown })}\n`);
     if (problems.length > 0) process.exitCode = 2;
     return;
   }
   if (problems.length > 0) throw new ConfigError(problems);
   const lines = Object.entries(settings ?? {}).map(([env, value]) => `${env.padEnd(32)} ${value ?? "(unset)"}`);
-  process.stdout.write(`${lines.join("\n")}\nThe configuration is sound.\n`);
+  process.stdout.write(`${lines.join("\n")}\n\n${described?.text}\n\nThe configuration is sound.\n`);
 }
 
 /** The settings and the catalog: problems of both at once. */
-function readAll(): { config: Config | undefined; problems: readonly string[] } {
+function readAll(): {
+  config: Config | undefined;
+  catalog: MeterCatalog | undefined;
+  setup: StripeSetup | undefined;
+  problems: readonly string[];
+} {
   const problems: string[] = [];
   const attempt = <T>(read: () => T): T | undefined => {
     try {
@@ -60,8 +70,10 @@ function readAll(): { config: Config | undefined; problems: readonly string[] } 
   const environment = processEnvironment();
   const config = attempt(() => parseConfig(environment));
   const catalogFile = config?.catalogFile ?? environment[SETTINGS.catalogFile.env] ?? SETTINGS.catalogFile.fallback;
-  attempt(() => readMeterCatalog(catalogFile));
-  return { config, problems };
+  const catalog = attempt(() => readMeterCatalog(catalogFile));
+  // The same file: its problems are told already.
+  const setup = catalog && readStripeSetup(catalogFile);
+  return { config, catalog, setup, problems };
 }
 
 /** By environment name; durations in milliseconds; secrets only as "(set)". */

@@ -3,7 +3,10 @@ import { Command } from "commander";
 import type { LazyCommand } from "../lazy-commands.ts";
 
 /** Each in a file of its own, `stripe-<name>.ts`. */
-export const subcommands: readonly LazyCommand[] = [];
+export const subcommands: readonly LazyCommand[] = [
+  { name: "setup", summary: "find or make what the configuration needs", load: () => import("./stripe-setup.ts") },
+  { name: "events", summary: "webhook events that could not be applied", load: () => import("./stripe-events.ts") },
+];
 
 export function buildCommand(): Command {
   return new Command("stripe")

@@ -97,6 +97,7 @@ type CreatePrice = z.infer<typeof createPrice>;
 function create(account: Account, sent: CreatePrice): object {
   const unitAmount = unitAmountOf(sent);
   const recurring = recurringOf(account, sent);
+  checkLookupKey(account, sent.lookup_key);
   if (sent.transform_quantity !== undefined && sent.transform_quantity.divide_by < 1) {
     throw badRequest("This value must be greater than or equal to 1.", { param: "transform_quantity[divide_by]" });
   }
@@ -115,6 +116,16 @@ function create(account: Account, sent: CreatePrice): object {
   });
   account.emit("price.created", renderPrice(price));
   return renderPrice(price);
+}
+
+/** A key belongs to one price, archived ones too (observed). */
+function checkLookupKey(account: Account, key: string | undefined): void {
+  if (key === undefined) return;
+  for (const { id, lookup_key } of account.prices.values()) {
+    if (lookup_key === key) {
+      throw badRequest(`A price (\`${id}\`) already uses that lookup key.`, { param: "lookup_key" });
+    }
+  }
 }
 
 function unitAmountOf(sent: CreatePrice): bigint {
@@ -173,7 +184,7 @@ export const priceRoutes: readonly Route[] = [
       active: flag().optional(),
       product: text().optional(),
       currency: text(3).optional(),
-      lookup_keys: z.array(text()).optional(),
+      lookup_keys: z.array(text()).max(10).optional(),
     }),
     ({ account, params: sent }) => {
       const page = account.prices.page(

@@ -15,6 +15,8 @@ export const faultSchema = z
       "lock_timeout",
       /** 409 without processing: another request on the same object. */
       "conflict",
+      /** 403: the key is a restricted one that lacks the permission. */
+      "forbidden",
       /** `status` (500) in Stripe's shape; `processed`: it took effect all the same; `saved`: replayed under its key. */
       "server_error",
       /** 502 with an HTML body, from something in front of Stripe; `processed`: Stripe had done it. */

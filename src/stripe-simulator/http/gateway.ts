@@ -219,6 +219,13 @@ function refusalOf(fault: Fault | undefined): StripeError | undefined {
   if (fault?.kind === "conflict") {
     return new StripeError(409, "The request conflicts with another one under way.", { type: "api_error" });
   }
+  if (fault?.kind === "forbidden") {
+    return new StripeError(
+      403,
+      "The provided key does not have the required permissions for this endpoint. " +
+        "Having another permission would allow this request to continue.",
+    );
+  }
   if (fault?.kind === "session_expired") return sessionExpired();
   return undefined;
 }

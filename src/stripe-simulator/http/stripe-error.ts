@@ -58,7 +58,7 @@ function v2Code(status: number, code: string | undefined): string {
   if (code === "resource_missing") return "not_found";
   if (code !== undefined && !code.startsWith("parameter_") && code !== "url_invalid") return code;
   if (status >= 500) return "internal_error";
-  return { 401: "unauthorized", 404: "not_found", 409: "conflict" }[status] ?? "invalid_fields";
+  return { 401: "unauthorized", 403: "forbidden", 404: "not_found", 409: "conflict" }[status] ?? "invalid_fields";
 }
 
 /** 400 invalid_request_error: the request cannot be carried out as it is. */

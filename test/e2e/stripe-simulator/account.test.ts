@@ -2,7 +2,7 @@
 import { once } from "node:events";
 import { connect } from "node:net";
 import { describe, expect, test } from "vitest";
-import { createMeter, raw, refusal, START, sdk, startWorld } from "./harness.ts";
+import { createMeter, raw, refusal, START, sdk, startMetering, startWorld } from "./harness.ts";
 
 describe("keys and headers", () => {
   test("without a key, or with one that isn't a test key, 401 in Stripe's shape", async () => {
@@ -179,6 +179,26 @@ describe("prices", () => {
     });
     await stripe.billing.meters.deactivate(meter);
     expect(await refusal(create({ usage_type: "metered", meter }))).toMatchObject({ status: 400 });
+  });
+
+  test("a lookup key belongs to one price, archived or not", async () => {
+    const { stripe, meter } = await startMetering();
+    const create = (lookup_key: string) =>
+      stripe.prices.create({
+        currency: "usd",
+        unit_amount: 1,
+        product_data: { name: "Tokens" },
+        recurring: { interval: "month", usage_type: "metered", meter },
+        lookup_key,
+      });
+    const { id } = await create("one");
+    await stripe.prices.update(id, { active: false });
+    expect(await refusal(create("one"))).toMatchObject({
+      status: 400,
+      message: `A price (\`${id}\`) already uses that lookup key.`,
+    });
+    await create("two");
+    expect((await stripe.prices.list({ lookup_keys: ["one"] })).data.map((price) => price.id)).toEqual([id]);
   });
 
   test("amounts have up to twelve decimal places", async () => {

@@ -26,6 +26,7 @@ test.each<[string, Omit<Fault, "route">, object]>([
   ["429 without headers", { kind: "rate_limited", next: 1 }, { status: 429, shouldRetry: undefined }],
   ["lock_timeout", { kind: "lock_timeout", next: 1 }, { status: 429, code: "lock_timeout", shouldRetry: "true" }],
   ["409", { kind: "conflict", next: 1 }, { status: 409 }],
+  ["403", { kind: "forbidden", next: 1 }, { class: "StripePermissionError", status: 403 }],
   ["500", { kind: "server_error", next: 1 }, { class: "StripeAPIError", status: 500 }],
   ["503", { kind: "server_error", next: 1, status: 503 }, { status: 503 }],
   ["HTML 502", { kind: "bad_gateway", next: 1 }, { class: "StripeAPIError", status: undefined }],

@@ -83,6 +83,19 @@ test("quantities of one event name are kept apart by their payload: Stripe's tok
   ]);
 });
 
+test("a record without a model leaves a payload key that stands for it out", () => {
+  const payload = new Map([
+    ["model", "{model}"],
+    ["name", "{stripe_model}"],
+    ["token_type", "input"],
+  ]);
+  const rule = { meter: "input_tokens", modelPattern: "*", eventName: "e", weight: 1n, payload };
+  const catalog: MeterCatalog = { meters: new Map(), rollupLabels: [], billing: [rule] };
+  const payloadOf = (model: string) => billableQuantities(usageRecord({ model }), catalog)[0]?.payload;
+  expect(payloadOf("")).toBe('{"token_type":"input"}');
+  expect(payloadOf("m-1")).toBe('{"model":"m-1","name":"m-1","token_type":"input"}');
+});
+
 test.each([
   ["anthropic/claude-3-7-sonnet-latest", "anthropic/claude-3.7-sonnet"],
   ["anthropic/claude-opus-4-20250514", "anthropic/claude-opus-4"],

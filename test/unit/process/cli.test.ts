@@ -84,6 +84,15 @@ describe("check-config", () => {
       expect(lines.filter((line) => line.includes(part))).toHaveLength(1);
   });
 
+  test("shows what is billed as what, and what setup would make", async () => {
+    const environment = { METERING_CONFIG: "examples/token-billing.config.json" };
+    const { stdout } = await metering(["check-config"], environment);
+    expect(stdout).toContain("input_tokens of * -> token-billing-tokens model={stripe_model} token_type=input\n");
+    const { catalog } = JSON.parse((await metering(["check-config", "--json"], environment)).stdout);
+    expect(catalog.billing[0].payload).toEqual({ model: "{stripe_model}", token_type: "input" });
+    expect(catalog.stripe.prices).toEqual([]);
+  });
+
   test("--json is one object, without secrets", async () => {
     const environment = { STRIPE_SECRET_KEY: "sk_test_hunter2", DATABASE_URL: "postgresql://u:hunter2@db/m" };
     const { code, stdout } = await metering(["check-config", "--json"], environment);

@@ -1,6 +1,7 @@
 import { readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { describe, expect, test } from "vitest";
+import { billableQuantities } from "../../../src/domain/meter.ts";
 import {
   meterCatalogJsonSchema,
   parseMeterCatalog,
@@ -45,6 +46,26 @@ describe("the meter catalog", () => {
     expect(catalog.rollupLabels).toEqual([]);
   });
 
+  test("reads a payload; what does not fit it stays as it is", () => {
+    const payload = { model: "{model}", token_type: "input", note: "{model} in part", long: "x".repeat(100) };
+    const billing = [{ meter: "tokens", eventName: "llm", payload, modelPattern: "x".repeat(100) }];
+    const catalog = parseMeterCatalog(JSON.stringify({ meters: [TOKENS], billing }), "f");
+    expect(catalog.billing[0]?.payload).toEqual(new Map(Object.entries(payload)));
+  });
+
+  test("the example for Stripe's token billing gives the events that it expects", () => {
+    const catalog = readMeterCatalog(root("examples/token-billing.config.json"));
+    const measured = { input_tokens: 10n, output_tokens: 3n, reasoning_tokens: 4n, cached_input_tokens: 2n };
+    const measurements = Object.entries(measured).map(([meter, quantity]) => ({ meter, quantity }));
+    const events = billableQuantities({ model: "anthropic/claude-sonnet-4-5-20250929", measurements }, catalog);
+    const model = "anthropic/claude-sonnet-4.5";
+    expect(events.map(({ payload, ...event }) => ({ ...event, payload: JSON.parse(payload) }))).toEqual([
+      { eventName: "token-billing-tokens", payload: { model, token_type: "cached_input" }, quantity: 2n },
+      { eventName: "token-billing-tokens", payload: { model, token_type: "input" }, quantity: 10n },
+      { eventName: "token-billing-tokens", payload: { model, token_type: "output" }, quantity: 7n },
+    ]);
+  });
+
   test("the service's own meter can be billed", () => {
     expect(problemsOf(JSON.stringify({ meters: [TOKENS], billing: [{ meter: "requests", eventName: "r" }] }))).toEqual(
       [],
@@ -75,6 +96,42 @@ describe("the meter catalog", () => {
     [
       "a rule twice",
       { meters, billing: [rule, { ...rule, modelPattern: "*" }] },
+      "f: billing[1]: repeats an earlier rule",
+    ],
+    [
+      "a payload key in capitals",
+      { meters, billing: [{ ...rule, payload: { Model: "x" } }] },
+      "f: billing[0].payload.Model: keys must be",
+    ],
+    [
+      "a payload key that is the service's own",
+      { meters, billing: [{ ...rule, payload: { value: "x" } }] },
+      "f: billing[0].payload.value: stripe_customer_id and value are",
+    ],
+    ["an empty payload value", { meters, billing: [{ ...rule, payload: { a: "" } }] }, "f: billing[0].payload.a: "],
+    [
+      "a payload value that is too long",
+      { meters, billing: [{ ...rule, payload: { a: "x".repeat(101) } }] },
+      "f: billing[0].payload.a: ",
+    ],
+    [
+      "a payload value that is no text",
+      { meters, billing: [{ ...rule, payload: { a: 1 } }] },
+      "f: billing[0].payload.a: ",
+    ],
+    [
+      "eleven payload keys",
+      { meters, billing: [{ ...rule, payload: Object.fromEntries([..."abcdefghijk"].map((key) => [key, "x"])) }] },
+      "f: billing[0].payload: at most 10 keys",
+    ],
+    [
+      "models too long for a payload",
+      { meters, billing: [{ ...rule, modelPattern: `${"x".repeat(101)}*`, payload: { a: "{model}" } }] },
+      "f: billing[0].payload.a: the models of the rule have more than 100 characters",
+    ],
+    [
+      "a rule twice but for its payload",
+      { meters, billing: [rule, { ...rule, payload: { a: "x" } }] },
       "f: billing[1]: repeats an earlier rule",
     ],
     ["a label key", { meters, billing: [], rollupLabels: ["Team"] }, "f: rollupLabels[0]: "],
