@@ -1,5 +1,8 @@
 // The people of the world put onto the timeline: customers subscribe, leave, pause, are mapped; their records reach the service.
 import { compareText, fingerprintOf, type UsageRecord } from "../src/domain/usage-record.ts";
+import { readDeployment } from "../src/postgres/deployment.ts";
+import { findHeld, retryHeld } from "../src/postgres/report-desk.ts";
+import type { Pool } from "../src/postgres/pool.ts";
 import type { KnownCustomer } from "./checks.ts";
 import type { Deployment } from "./deployment.ts";
 import type { Oracle } from "./oracle.ts";
@@ -7,7 +10,7 @@ import type { SimulatedAccount } from "./simulated-account.ts";
 import type { Happening, Timeline } from "./timeline.ts";
 import type { VirtualClock } from "./virtual-clock.ts";
 import type { VirtualDatabase } from "./virtual-database.ts";
-import { MINUTE_MS, type World, type WorldCustomer, type WorldRecord } from "./world.ts";
+import { DAY_MS, MINUTE_MS, type World, type WorldCustomer, type WorldRecord } from "./world.ts";
 
 export interface CastParts {
   readonly world: World;
@@ -17,7 +20,14 @@ export interface CastParts {
   readonly timeline: Timeline;
   readonly clock: VirtualClock;
   readonly database: VirtualDatabase;
+  /** A connection of somebody with a shell. */
+  readonly operator: Pool;
 }
+
+/** An operator looks at what Stripe refused, mends the cause, and has it sent again. */
+const OPERATOR_MS = 3 * DAY_MS;
+const MENDED_REASON = "archived_meter";
+const HELD_MAX = 1_000;
 
 /** Around a renewal, the service is given its turns often: draft, grace, finalization. */
 const AROUND_RENEWAL_MS = [-10_000, 5_000, 90_000, 10 * MINUTE_MS, 20 * MINUTE_MS, 35 * MINUTE_MS, 55 * MINUTE_MS];
@@ -31,6 +41,7 @@ export class Cast {
   readonly known: KnownCustomer[] = [];
   duplicates = 0;
   refused = 0;
+  retried = 0;
 
   constructor(parts: CastParts) {
     this.#parts = parts;
@@ -46,6 +57,17 @@ export class Cast {
     }
     timeline.putAll(world.customers.flatMap((customer) => this.#doingsOf(customer)));
     timeline.putAll(this.#arrivals());
+    for (let atMs = world.startMs + OPERATOR_MS; atMs <= world.endMs + OPERATOR_MS; atMs += OPERATOR_MS) {
+      timeline.put(Math.min(atMs, world.endMs), () => this.#retryHeld());
+    }
+  }
+
+  async #retryHeld(): Promise<void> {
+    const { operator } = this.#parts;
+    const { deploymentId } = await readDeployment(operator);
+    const filter = { reason: MENDED_REASON, customerId: undefined };
+    const { identifiers } = await findHeld(operator, filter, "", HELD_MAX);
+    this.retried += (await retryHeld(operator, deploymentId, identifiers)).length;
   }
 
   #doingsOf({ index, subscribing, leaving, pausing, mappedAtMs }: WorldCustomer): Happening[] {

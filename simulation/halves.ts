@@ -3,6 +3,7 @@
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import type { SinkName } from "../src/app/ports/reports.ts";
 import { openPool } from "../src/postgres/pool.ts";
 import { startEmbeddedPostgres } from "../src/process/embedded/embedded-postgres.ts";
 import { playQuarter, type QuarterResult } from "./quarter.ts";
@@ -20,8 +21,7 @@ export interface SimulationOptions {
   readonly serverUrl: string | undefined;
 }
 
-export const SINKS = ["v1"] as const;
-export type SinkName = (typeof SINKS)[number];
+export const SINKS: readonly SinkName[] = ["v1", "stream"];
 
 export type Halves = ReadonlyMap<SinkName, QuarterResult>;
 
@@ -51,7 +51,7 @@ async function playOn(
   const results = new Map<SinkName, QuarterResult>();
   for (const [i, sink] of SINKS.entries()) {
     const half = { customers: Math.ceil(customers / 2), records: Math.ceil(records / 2) };
-    const world = drawWorld(seed, half, sizes, { lateRecords: !calm, turbulence: !calm });
+    const world = drawWorld(seed, sink, half, sizes, { lateRecords: !calm, turbulence: !calm });
     const onDay = (share: number, date: string) =>
       onProgress(Math.floor((100 * (i + share)) / SINKS.length), `${sink}: ${date}`);
     const database = `simulation_${process.pid}_${sink}`;

@@ -6,7 +6,9 @@ import { ApplyStripeEvents, STORED_EVENT_TYPES } from "../src/app/apply-stripe-e
 import { LEASE_TIMING, runWhileHeld, type Tenure } from "../src/app/hold-lease.ts";
 import { RECONCILE_SETTINGS, Reconcile, type ReconcileObserver } from "../src/app/reconcile.ts";
 import type { Intake } from "../src/app/ports/intake.ts";
+import type { Clock } from "../src/app/ports/clock.ts";
 import type { Logger } from "../src/app/ports/logger.ts";
+import type { MeterSink, SinkName } from "../src/app/ports/reports.ts";
 import { postgresAccounts } from "../src/postgres/accounts.ts";
 import { openDeployment } from "../src/postgres/deployment.ts";
 import { postgresFlushRequests } from "../src/postgres/flush-requests.ts";
@@ -15,11 +17,13 @@ import { postgresIntake } from "../src/postgres/intake.ts";
 import { postgresLease } from "../src/postgres/lease.ts";
 import { postgresLedger } from "../src/postgres/ledger.ts";
 import type { Pool } from "../src/postgres/pool.ts";
+import { postgresMeterErrors } from "../src/postgres/meter-errors.ts";
 import { postgresReconciliation } from "../src/postgres/reconciliation.ts";
 import { postgresReports } from "../src/postgres/reports.ts";
 import { postgresStripeEventInbox } from "../src/postgres/stripe-events.ts";
 import { openStripe } from "../src/stripe/client.ts";
 import { stripeMeterEvents } from "../src/stripe/meter-events.ts";
+import { stripeMeterStream } from "../src/stripe/meter-stream.ts";
 import { stripeObjects } from "../src/stripe/objects.ts";
 import { stripeSummaries } from "../src/stripe/summaries.ts";
 import { stripeWebhookVerifier } from "../src/stripe/webhook-verifier.ts";
@@ -35,17 +39,20 @@ export const SHARDS = 4;
 export const LEASE = "flush";
 export const STRIPE_KEY = "sk_test_simulated";
 export const WEBHOOK_SECRET = "whsec_simulated";
+export const THIN_WEBHOOK_SECRET = "whsec_simulated_thin";
 /** Between looks for work; see IDLE_MS in quarter.ts. */
 const LOOK_MS = 30_000;
 const RECONCILE_LAG_MS = 10 * MINUTE_MS;
 const UNOBSERVED: ReconcileObserver = { compared() {}, repaired() {}, state() {} };
 /** By the real clock: what the simulated network may take before a call is given up. */
 const CALL_LIMIT_MS = 500;
+const SEND_LIMIT_MS = 30_000;
 
 /** What processes stand on. */
 export interface Ground {
   readonly database: VirtualDatabase;
   readonly stripeUrl: URL;
+  readonly sink: SinkName;
   readonly clock: VirtualClock;
   readonly activity: Activity;
   readonly logger: Logger;
@@ -78,7 +85,7 @@ export async function startFlushProcess(ground: Ground, name: string): Promise<S
   const { logger, observer } = ground;
   const { deploymentId } = await openDeployment(pool, SHARDS, "postgres");
   const context = { deploymentId, lateUsage: "current_period" } as const;
-  const sink = life.port(stripeMeterEvents(openClient(ground), 30_000));
+  const sink = life.port(openSink(ground, clock));
   const flush = new Flush({
     reports: postgresReports(pool, LEASE, sink.name),
     requests: postgresFlushRequests(pool, LEASE),
@@ -144,8 +151,10 @@ export async function startWebhookProcess(ground: Ground, name: string, port: nu
   const inbox = postgresStripeEventInbox(pool);
   const worker = new ApplyStripeEvents({
     inbox,
-    objects: life.port(stripeObjects(openClient(ground))),
-    accounts: postgresAccounts(pool, { catalog: CATALOG, shardCount: SHARDS, logger }),
+    objects: life.port(stripeObjects(openClient(ground), logger)),
+    accounts: postgresAccounts(pool, { catalog: CATALOG, shardCount: SHARDS, logger }, LEASE),
+    meterErrors: postgresMeterErrors(pool, LEASE),
+    onHeld: () => {},
     flushRequests: postgresFlushRequests(pool, LEASE),
     clock,
     logger,
@@ -155,6 +164,7 @@ export async function startWebhookProcess(ground: Ground, name: string, port: nu
     port,
     inbox,
     verifier: stripeWebhookVerifier([WEBHOOK_SECRET], clock),
+    thinVerifier: stripeWebhookVerifier([THIN_WEBHOOK_SECRET], clock),
     storedTypes: STORED_EVENT_TYPES,
     bodyMaxBytes: 1_048_576,
     requestTimeoutMs: 10_000,
@@ -192,6 +202,17 @@ export async function startIntakeProcess(
   return { life, intake, stop: () => pool.end() };
 }
 
+function openSink(ground: Ground, clock: Clock): MeterSink {
+  const stripe = openClient(ground);
+  return ground.sink === "v1"
+    ? stripeMeterEvents(stripe, SEND_LIMIT_MS)
+    : stripeMeterStream(stripe, clock, SEND_LIMIT_MS);
+}
+
+/** The client as in production, but that it tries reads again at once: its pauses are on the real clock. */
 function openClient({ stripeUrl }: Ground): ReturnType<typeof openStripe> {
-  return openStripe({ secretKey: STRIPE_KEY, apiBase: stripeUrl, maxSockets: 64, timeoutMs: CALL_LIMIT_MS });
+  const stripe = openStripe({ secretKey: STRIPE_KEY, apiBase: stripeUrl, maxSockets: 64, timeoutMs: CALL_LIMIT_MS });
+  Reflect.set(stripe, "getInitialNetworkRetryDelay", () => 0.001);
+  Reflect.set(stripe, "getMaxNetworkRetryDelay", () => 0.001);
+  return stripe;
 }

@@ -1,18 +1,18 @@
 // A quarter of billing: one deployment, one simulated Stripe account, one world. Everything on virtual time.
+import type { SinkName } from "../src/app/ports/reports.ts";
 import type { FlushObserver } from "../src/app/flush.ts";
 import { freePort } from "../src/process/embedded/free-port.ts";
 import { startStripeSimulator, type StripeSimulator } from "../src/stripe-simulator/server.ts";
-import { WEBHOOK_PATH } from "../src/webhook/app.ts";
+import { THIN_WEBHOOK_PATH, WEBHOOK_PATH } from "../src/webhook/app.ts";
 import { Activity } from "./activity.ts";
 import { Cast } from "./cast.ts";
 import { judge, type Verdict } from "./checks.ts";
-import type { SinkName } from "./halves.ts";
 import { withHistories } from "./history.ts";
 import { Deployment } from "./deployment.ts";
 import { readLedger } from "./ledger-reading.ts";
 import { Notebook } from "./notebook.ts";
 import { Oracle } from "./oracle.ts";
-import { WEBHOOK_SECRET } from "./processes.ts";
+import { THIN_WEBHOOK_SECRET, WEBHOOK_SECRET } from "./processes.ts";
 import { Random } from "./random.ts";
 import { SimulatedAccount } from "./simulated-account.ts";
 import { Stage } from "./stage.ts";
@@ -62,7 +62,14 @@ const LOOK_MS_MAX = HOUR_MS;
 const PACE_MS_MAX = 400;
 const BUSY_MACHINE_MS = 60_000;
 
-export async function playQuarter({ seed, world, calm, databaseUrl, onDay }: QuarterOptions): Promise<QuarterResult> {
+export async function playQuarter({
+  seed,
+  world,
+  sink,
+  calm,
+  databaseUrl,
+  onDay,
+}: QuarterOptions): Promise<QuarterResult> {
   const startedMs = performance.now();
   const activity = new Activity();
   const clock = new VirtualClock(world.startMs, (delayMs) =>
@@ -70,20 +77,27 @@ export async function playQuarter({ seed, world, calm, databaseUrl, onDay }: Qua
   );
   const database = await VirtualDatabase.create(databaseUrl, world.startMs);
   const webhookPort = await freePort();
+  const webhooks = `http://127.0.0.1:${webhookPort}`;
+  const weather = calm ? undefined : drawWeather(seed, sink, world);
   const simulator = await startStripeSimulator({
-    seed: String(seed),
+    seed: `${seed} ${sink}`,
     clock: () => clock.nowMs(),
-    webhookEndpoints: [{ url: `http://127.0.0.1:${webhookPort}${WEBHOOK_PATH}`, secret: WEBHOOK_SECRET }],
+    webhookEndpoints: [
+      { url: `${webhooks}${WEBHOOK_PATH}`, secret: WEBHOOK_SECRET },
+      { url: `${webhooks}${THIN_WEBHOOK_PATH}`, secret: THIN_WEBHOOK_SECRET, payload: "thin" },
+    ],
+    settings: weather?.settings,
     webhookRetryMs: MINUTE_MS,
     webhookTimeoutMs: BUSY_MACHINE_MS,
   });
   const timeline = new Timeline();
   const notebook = new Notebook();
   const oracle = new Oracle();
-  const random = new Random(seed, "processes");
+  const random = new Random(seed, `processes ${sink}`);
   const ground = {
     database,
     stripeUrl: new URL(simulator.url),
+    sink,
     clock,
     activity,
     logger: notebook.logger,
@@ -95,15 +109,17 @@ export async function playQuarter({ seed, world, calm, databaseUrl, onDay }: Qua
   try {
     await deployment.start();
     const account = await SimulatedAccount.create(simulator);
-    const cast = new Cast({ world, account, deployment, oracle, timeline, clock, database });
+    const operator = database.connect("operator");
+    const cast = new Cast({ world, account, deployment, oracle, timeline, clock, database, operator });
     await cast.enter();
-    if (!calm) timeline.putAll(happenings(drawWeather(seed, world), world.endMs, simulator, deployment));
+    if (weather !== undefined) timeline.putAll(happenings(weather, world.endMs, simulator, deployment));
     for (let dayMs = world.startMs; dayMs < world.endMs; dayMs += DAY_MS) {
       onDay((dayMs - world.startMs) / (world.endMs - world.startMs), new Date(dayMs).toISOString().slice(0, 10));
       await stage.playUntil(Math.min(dayMs + DAY_MS, world.endMs));
     }
     await stage.playUntil(world.endMs + SETTLING_MS);
     await deployment.stop();
+    await operator.end();
     const ledger = await readLedger(database.admin);
     const stripe = readStripe(simulator, (id) => account.eventNameOf(id));
     const verdict = judge({ customers: cast.known, oracle, ledger, stripe });

@@ -1,13 +1,18 @@
 // Everything that goes wrong, drawn from the seed: what Stripe answers, how its webhooks come, which process dies when.
 import type { Fault } from "../src/stripe-simulator/control/faults.ts";
+import type { ConductChange } from "../src/stripe-simulator/webhooks/delivery-conduct.ts";
+import type { SettingsChange } from "../src/stripe-simulator/state/settings.ts";
 import type { StripeSimulator } from "../src/stripe-simulator/server.ts";
 import type { Deployment, Role } from "./deployment.ts";
 import { Random } from "./random.ts";
 import type { Happening } from "./timeline.ts";
-import { DAY_MS, HOUR_MS, MINUTE_MS, type World } from "./world.ts";
+import { DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS, type World } from "./world.ts";
 
-const WRITES = ["POST /v1/billing/meter_events"];
+const EVENTS = ["POST /v1/billing/meter_events", "POST /v2/billing/meter_event_stream"];
+const WRITES = [...EVENTS, "POST /v2/billing/meter_event_session", "POST /v1/billing/meter_event_adjustments"];
 const READS = [
+  "GET /v2/core/events/:id",
+  "GET /v1/invoices/:id/lines",
   "GET /v1/subscriptions/:id",
   "GET /v1/invoices/:id",
   "GET /v1/billing/meters",
@@ -19,6 +24,7 @@ const SLOW_MS = 700;
 const ROLES: readonly Role[] = ["leader", "standby", "webhooks", "intake"];
 
 export interface Weather {
+  readonly settings: SettingsChange;
   /** Faults in force whenever there is no outage. */
   readonly faults: readonly Fault[];
   /** Stripe is away, from and until. */
@@ -36,16 +42,27 @@ interface WebhookEpisode {
   readonly fromMs: number;
   readonly untilMs: number;
   /** Held back and let go in this order, or sent so many times each. */
-  readonly kind: { readonly heldUntil: "created" | "reversed" | "shuffled" } | { readonly copies: number };
+  readonly kind: { readonly heldUntil: "created" | "reversed" | "shuffled" } | ConductChange;
 }
 
-export function drawWeather(seed: number, world: World): Weather {
-  const random = new Random(seed, "weather");
+export function drawWeather(seed: number, name: string, world: World): Weather {
+  const random = new Random(seed, `weather ${name}`);
   const within = (lastMs: number) => world.startMs + random.whole(HOUR_MS, world.endMs - world.startMs - lastMs);
   const renewals = world.customers.map(({ subscribing }) => subscribing.anchorMs);
   return {
+    settings: {
+      summaryDelayMaxMs: Math.round(random.spread(SECOND_MS, 8 * MINUTE_MS)),
+      errorReportDelayMs: Math.round(random.spread(2 * SECOND_MS, 12 * HOUR_MS)),
+      validationDelayMs: Math.round(random.spread(SECOND_MS, 3 * MINUTE_MS)),
+      errorSamplesMax: random.whole(0, 5),
+      rejectedIdentifierKept: random.chance(0.5),
+      twinEventRate: random.unit() * 0.2,
+      invoiceGraceMs: random.pick([HOUR_MS, HOUR_MS, HOUR_MS, 3 * HOUR_MS, 24 * HOUR_MS]),
+    },
     faults: [
       ...WRITES.flatMap((route) => writeFaults(random, route)),
+      ...EVENTS.flatMap((route) => eventFaults(random, route)),
+      { route: "POST /v2/billing/meter_event_stream", kind: "session_expired", rate: random.spread(0.01, 0.1) },
       ...READS.flatMap((route) => readFaults(random, route)),
     ],
     outages: random.chance(0.4) ? [drawOutage(random, within(3 * DAY_MS))] : [],
@@ -75,22 +92,32 @@ function writeFaults(random: Random, route: string): Fault[] {
     strike({ kind: "reset_before" }),
     strike({ kind: "reset_after" }),
     strike({ kind: "truncated" }),
-    // Its failure is given again under the key, until the key is forgotten.
-    strike({ kind: "server_error", processed: true, saved: true }, 0.004),
-    strike({ kind: "server_error", processed: false, saved: true }, 0.004),
-    strike({ kind: "dropped" }, 0.01),
-    strike({ kind: "dropped", burnt: true }, 0.01),
     // These cost real time.
     strike({ kind: "slow_answer", delayMs: SLOW_MS }, 0.003),
     strike({ kind: "slow_processing", delayMs: SLOW_MS }, 0.003),
   ];
 }
 
-/** Reads are tried again by the SDK, on the real clock: few. */
-function readFaults(random: Random, route: string): Fault[] {
+/** Taken, and then not counted; or a failure that is given again under the key, until the key is forgotten. */
+function eventFaults(random: Random, route: string): Fault[] {
   const strike = (fault: Omit<Fault, "route" | "rate">): Fault => ({
     route,
     rate: random.spread(0.001, 0.01),
+    ...fault,
+  });
+  return [
+    strike({ kind: "server_error", processed: true, saved: true }),
+    strike({ kind: "server_error", processed: false, saved: true }),
+    strike({ kind: "dropped", events: 1 }),
+    strike({ kind: "dropped", burnt: true, events: 2 }),
+    strike({ kind: "rejected", code: "archived_meter", events: 1 }),
+  ];
+}
+
+function readFaults(random: Random, route: string): Fault[] {
+  const strike = (fault: Omit<Fault, "route" | "rate">): Fault => ({
+    route,
+    rate: random.spread(0.001, 0.04),
     ...fault,
   });
   return [
@@ -137,10 +164,11 @@ export function happenings(
     at(endMs, () => setFaults(weather.faults));
   }
   for (const { fromMs, untilMs: endMs, kind } of weather.webhooks) {
-    at(fromMs, () => simulator.configureWebhooks("copies" in kind ? { copies: kind.copies } : { hold: true }));
-    at(endMs, () =>
-      "copies" in kind ? simulator.configureWebhooks({ copies: 1 }) : simulator.releaseWebhooks(kind.heldUntil),
-    );
+    at(fromMs, () => simulator.configureWebhooks("heldUntil" in kind ? { hold: true } : kind));
+    at(endMs, async () => {
+      if ("heldUntil" in kind) await simulator.releaseWebhooks(kind.heldUntil);
+      else simulator.configureWebhooks({ copies: 1, delayRate: 0, failureRate: 0 });
+    });
   }
   for (const { atMs, role, callsLeft, strikes } of weather.deaths) {
     at(atMs, () => deployment.doom(role, { callsLeft, strikes }));

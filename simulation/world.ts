@@ -70,8 +70,14 @@ const START_MS = Date.UTC(2027, 0, 4, 9, 13, 7);
 /** The intake refuses event times older than 35 days; the network takes its share. */
 const OLDEST_MS = 34 * DAY_MS;
 
-export function drawWorld(seed: number, size: WorldSize, sizes: readonly Size[], trouble: Trouble): World {
-  const random = new Random(seed, "world");
+export function drawWorld(
+  seed: number,
+  name: string,
+  size: WorldSize,
+  sizes: readonly Size[],
+  trouble: Trouble,
+): World {
+  const random = new Random(seed, `world ${name}`);
   const customers = Array.from({ length: size.customers }, (_, index) => drawCustomer(random, index, trouble));
   const records = customers.flatMap((customer) => {
     const count = Math.ceil(size.records / size.customers);
@@ -101,12 +107,7 @@ function drawCustomer(random: Random, index: number, { turbulence }: Trouble): W
         }
       : undefined;
   const pausing = kind >= 0.24 && kind < 0.3 ? pausedWithin(random, subscribing) : undefined;
-  const mappedAtMs =
-    kind >= 0.3 && kind < 0.42
-      ? START_MS + random.whole(HOUR_MS, 40 * DAY_MS)
-      : kind >= 0.42 && kind < 0.44
-        ? Number.POSITIVE_INFINITY
-        : undefined;
+  const mappedAtMs = kind >= 0.42 && kind < 0.44 ? Number.POSITIVE_INFINITY : undefined;
   return { index, subscribing, leaving, pausing, mappedAtMs };
 }
 
