@@ -53,7 +53,7 @@ export class Cast {
     for (const { index, mappedAtMs } of world.customers) {
       const stripeCustomerId = await account.addCustomer(`customer ${index}`);
       const customerId = mappedAtMs === undefined ? stripeCustomerId : `acct-${index}`;
-      this.known.push({ index, customerId, stripeCustomerId });
+      this.known.push({ index, customerId, stripeCustomerId, mapped: mappedAtMs !== Number.POSITIVE_INFINITY });
     }
     timeline.putAll(world.customers.flatMap((customer) => this.#doingsOf(customer)));
     timeline.putAll(this.#arrivals());

@@ -9,6 +9,8 @@ export interface KnownCustomer {
   readonly index: number;
   readonly customerId: string;
   readonly stripeCustomerId: string;
+  /** Whether the service was ever told that these are the same. */
+  readonly mapped: boolean;
 }
 
 export interface Evidence {
@@ -65,7 +67,9 @@ export function judge(evidence: Evidence): Verdict {
           (row) => row.stripeCustomerId === customer.stripeCustomerId && row.eventName === eventName,
         ),
         reports: reports.get(`${customer.customerId} ${eventName}`) ?? [],
-        periods: evidence.stripe.periods.get(`${customer.stripeCustomerId} ${eventName}`) ?? [],
+        periods: customer.mapped
+          ? (evidence.stripe.periods.get(`${customer.stripeCustomerId} ${eventName}`) ?? [])
+          : [],
       };
       for (const message of [
         ...ledgerProblems(lane),
@@ -79,7 +83,7 @@ export function judge(evidence: Evidence): Verdict {
   return { violations, fates };
 }
 
-/** One customer's one Stripe meter. */
+/** One customer's one Stripe meter. Of one that was never mapped, nothing at Stripe concerns us. */
 interface Lane {
   readonly customer: KnownCustomer;
   readonly eventName: EventName;

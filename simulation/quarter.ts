@@ -2,7 +2,7 @@
 import type { SinkName } from "../src/app/ports/reports.ts";
 import type { FlushObserver } from "../src/app/flush.ts";
 import { freePort } from "../src/process/embedded/free-port.ts";
-import { startStripeSimulator, type StripeSimulator } from "../src/stripe-simulator/server.ts";
+import { startStripeSimulator } from "../src/stripe-simulator/server.ts";
 import { THIN_WEBHOOK_PATH, WEBHOOK_PATH } from "../src/webhook/app.ts";
 import { Activity } from "./activity.ts";
 import { Cast } from "./cast.ts";
@@ -32,7 +32,9 @@ export interface QuarterResult {
   readonly wallMs: number;
   readonly virtualMs: number;
   readonly records: { readonly recorded: number; readonly duplicates: number; readonly refused: number };
+  /** By kind, state, and why they are held. */
   readonly reports: Readonly<Record<string, number>>;
+  readonly drifts: Readonly<Record<string, number>>;
   readonly invoices: number;
   readonly deaths: number;
   readonly faultsStruck: number;
@@ -123,7 +125,6 @@ export async function playQuarter({
     const ledger = await readLedger(database.admin);
     const stripe = readStripe(simulator, (id) => account.eventNameOf(id));
     const verdict = judge({ customers: cast.known, oracle, ledger, stripe });
-    const byState = Map.groupBy(ledger.reports, ({ kind, state }) => `${kind} ${state}`);
     return {
       violations: withHistories(verdict.violations, ledger, stripe),
       fates: verdict.fates,
@@ -131,11 +132,12 @@ export async function playQuarter({
       wallMs: Math.round(performance.now() - startedMs),
       virtualMs: clock.nowMs() - world.startMs,
       records: { recorded: oracle.records, duplicates: cast.duplicates, refused: cast.refused },
-      reports: Object.fromEntries([...byState].map(([name, rows]) => [name, rows.length])),
+      reports: countsOf(ledger.reports, ({ kind, state, reason }) => `${kind} ${state} ${reason}`.trim()),
+      drifts: countsOf(ledger.drifts, ({ what }) => what),
       invoices: simulator.state().invoices.length,
       deaths: deployment.deaths,
       faultsStruck: simulator.state().faults.struck,
-      webhookAttempts: attemptsByStatus(simulator),
+      webhookAttempts: countsOf(simulator.deliveryAttempts, ({ status }) => String(status ?? "no answer")),
       log: notebook.counts,
     };
   } finally {
@@ -147,7 +149,6 @@ export async function playQuarter({
 
 const SILENT: FlushObserver = { planned() {}, sent() {}, held() {}, backlog() {} };
 
-function attemptsByStatus(simulator: StripeSimulator): Record<string, number> {
-  const byStatus = Map.groupBy(simulator.deliveryAttempts, ({ status }) => String(status ?? "no answer"));
-  return Object.fromEntries([...byStatus].map(([status, attempts]) => [status, attempts.length]));
+function countsOf<T>(rows: readonly T[], nameOf: (row: T) => string): Record<string, number> {
+  return Object.fromEntries([...Map.groupBy(rows, nameOf)].map(([name, group]) => [name, group.length]));
 }
