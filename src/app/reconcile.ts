@@ -24,8 +24,8 @@ import type {
   Comparison,
   MeteredCustomer,
   MeterSummaries,
-  Reconciliation,
   ReconcileState,
+  Reconciliation,
 } from "./ports/reconciliation.ts";
 import { StaleLeaseError } from "./ports/reports.ts";
 import { TokenBucket } from "./token-bucket.ts";
@@ -57,7 +57,7 @@ export const RECONCILE_SETTINGS: ReconcileSettings = {
 export interface ReconcileObserver {
   /** Spans, mostly hours, by what came of them: an agreement, a wait, a repair, ... */
   compared(result: ComparedHours["judged"][number]["verdict"]["kind"], spans: number): void;
-  /** What Stripe counts less, or more (negative), once the repair is counted. */
+  /** A repair was planned of what Stripe counted too much, or, negative, too little. */
   repaired(difference: bigint): void;
   /** After each pass. */
   state(state: ReconcileState): void;

@@ -3,8 +3,8 @@ import type {
   Comparison,
   ComparisonStep,
   MeteredCustomer,
-  Reconciliation,
   ReconcileState,
+  Reconciliation,
 } from "../app/ports/reconciliation.ts";
 import type { DriftExplanation } from "../domain/explain-drift.ts";
 import type { Verdict } from "../domain/reconcile.ts";

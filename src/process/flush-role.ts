@@ -19,6 +19,7 @@ import { type Config, isSandbox } from "./config/parse-config.ts";
 import type { Foundation } from "./foundation.ts";
 import type { Closers } from "./lifecycle.ts";
 import { OperatorError } from "./operator-error.ts";
+import { createReconcile } from "./reconcile-role.ts";
 import { SYSTEM_CLOCK } from "./system-clock.ts";
 
 /** Name of the one lease. */
@@ -70,10 +71,13 @@ export function createFlush(
 export async function startFlush(foundation: Foundation, closers: Closers): Promise<void> {
   const { config, pool, deployment, logger, metrics } = foundation;
   const { flush, holder } = createFlush(foundation);
+  const { reconcile } = createReconcile(foundation, openStripeOf(config), FLUSH_LEASE);
   const context = { deploymentId: deployment.deploymentId, lateUsage: config.lateUsage };
   const closing = { periods: postgresInvoicedPeriods(pool, FLUSH_LEASE), context, logger };
   const works = [
     (tenure: Tenure) => flush.run(tenure),
+    // Beside the flush, not in it: while Stripe's sums cannot be read, usage still goes there.
+    (tenure: Tenure) => reconcile.run(tenure),
     repeatedly({
       name: "the closing of invoiced periods",
       intervalMs: config.flushIntervalMs,

@@ -2,6 +2,7 @@
 // key, model or shard is ever one.
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from "prom-client";
 import type { FlushObserver } from "../app/flush.ts";
+import type { ReconcileObserver } from "../app/reconcile.ts";
 import type { DrainObserver } from "../app/shard-drain.ts";
 import type { RpcObserver } from "../rpc/edge.ts";
 
@@ -11,6 +12,7 @@ export interface Metrics {
   readonly rpc: RpcObserver;
   readonly drain: DrainObserver;
   readonly flush: FlushObserver;
+  readonly reconcile: ReconcileObserver;
   /** One delivery to the webhook port. */
   webhookDelivery(outcome: string): void;
   /** Whether the intake keeps what it acknowledges; see Durability. */
@@ -48,6 +50,7 @@ export function createMetrics(nowMs: () => number = () => performance.now()): Me
     rpc: rpcObserver(registers),
     drain: drainObserver(registers, nowMs),
     flush: flushObserver(registers, nowMs),
+    reconcile: reconcileObserver(registers, nowMs),
     webhookDelivery: (outcome) => deliveries.inc({ outcome }),
     intakeDurable: (isDurable) => durable.set(isDurable ? 1 : 0),
     leading: (leads) => leader.set(leads ? 1 : 0),
@@ -189,6 +192,48 @@ function flushObserver(registers: Registry[], nowMs: () => number): FlushObserve
       outbox.set({ what: "held_reports" }, backlog.heldReports);
       outbox.set({ what: "unmapped_windows" }, backlog.unmappedWindows);
       oldest = { lagMs: backlog.lagMs, atMs: nowMs() };
+    },
+  };
+}
+
+function reconcileObserver(registers: Registry[], nowMs: () => number): ReconcileObserver {
+  const compared = new Counter({
+    name: "metering_compared_spans_total",
+    help: "Spans of a customer's meter, mostly hours, compared with Stripe's sums, by what came of them.",
+    labelNames: ["result"],
+    registers,
+  });
+  const repaired = new Counter({
+    name: "metering_repaired_quantity_total",
+    help: "Quantities that repairs were planned of: reported anew, since Stripe had not counted them, or taken back.",
+    labelNames: ["direction"],
+    registers,
+  });
+  const drifts = new Gauge({
+    name: "metering_drift_open",
+    help: "Differences between Stripe's sums and the ledger that are not repaired, by explanation. Shown by the flush leader.",
+    labelNames: ["explanation"],
+    registers,
+  });
+  let oldest: { ageMs: number; atMs: number } | undefined;
+  new Gauge({
+    name: "metering_unreconciled_age_seconds",
+    help: "Since Stripe took the oldest report that none of its sums has confirmed yet. Shown by the flush leader.",
+    registers,
+    collect() {
+      const grownMs = oldest === undefined || oldest.ageMs === 0 ? 0 : oldest.ageMs + nowMs() - oldest.atMs;
+      this.set(grownMs / 1000);
+    },
+  });
+  return {
+    compared: (result, spans) => compared.inc({ result }, spans),
+    repaired(difference) {
+      const direction = difference < 0n ? "added" : "removed";
+      repaired.inc({ direction }, Math.abs(Number(difference)));
+    },
+    state({ openDrifts, oldestUnreconciledMs }) {
+      for (const [explanation, count] of Object.entries(openDrifts)) drifts.set({ explanation }, count);
+      oldest = { ageMs: oldestUnreconciledMs, atMs: nowMs() };
     },
   };
 }

@@ -44,13 +44,25 @@ export async function startCheckedSimulator(options: StripeSimulatorOptions = {}
 }
 
 async function readAllEvents(url: string, key: string): Promise<void> {
-  for (let cursor = ""; ; ) {
-    const headers = { authorization: `Bearer ${key}` };
-    const response = await fetch(`${url}/v1/events?limit=100${cursor}`, { headers }).catch(() => undefined);
-    // A test may have closed its simulator.
-    if (response === undefined) return;
-    const page = (await response.json()) as { data: { id: string }[]; has_more: boolean };
-    if (!page.has_more) return;
-    cursor = `&starting_after=${page.data.at(-1)?.id}`;
+  const headers = { authorization: `Bearer ${key}` };
+  for (const first of ["/v1/events?limit=100", "/v2/core/events?limit=100"]) {
+    for (let path: string | null = first; path !== null; ) {
+      const response = await fetch(`${url}${path}`, { headers }).catch(() => undefined);
+      // A test may have closed its simulator, or had it limit the rate of calls.
+      if (response?.status !== 200) return;
+      path = nextPage((await response.json()) as Page, first);
+    }
   }
+}
+
+/** v1 goes on after the last id, v2 says where. */
+interface Page {
+  readonly data: readonly { readonly id: string }[];
+  readonly has_more?: boolean;
+  readonly next_page_url?: string | null;
+}
+
+function nextPage(page: Page, first: string): string | null {
+  if (page.has_more === true) return `${first}&starting_after=${page.data.at(-1)?.id}`;
+  return page.next_page_url ?? null;
 }

@@ -1,6 +1,6 @@
 // What reconciliation stands on: what is believed of Stripe's sums, kept with the outbox, and the sums themselves.
 import type { DriftExplanation } from "../../domain/explain-drift.ts";
-import type { Hindrance, Remedy, SpanView, Verdict } from "../../domain/reconcile.ts";
+import type { Remedy, SpanView, Verdict } from "../../domain/reconcile.ts";
 import type { Report } from "../../domain/report.ts";
 import type { Interval } from "../../domain/window.ts";
 import type { LeaseGrant } from "./reports.ts";
@@ -54,15 +54,13 @@ export interface AskedHour extends MeteredCustomer {
   readonly startMs: number;
 }
 
-/** A drift as it is stored. */
-export interface StoredDrift extends MeteredCustomer, Interval {
+/** A drift that was booked. */
+export interface RepairedDrift extends MeteredCustomer, Interval {
   readonly expected: bigint;
   readonly counted: bigint;
   readonly explanation: DriftExplanation;
-  /** Why it is open; undefined when it is not. */
-  readonly hindrance: Hindrance | undefined;
-  /** The report that makes up for it, where there is one. */
-  readonly repair: string | undefined;
+  /** Identifier of the report that makes up for it. */
+  readonly repair: string;
 }
 
 export interface ReconcileState {
@@ -129,7 +127,7 @@ export interface ReconcileRequests {
   /** How many of an operator's requests are not answered yet. */
   unanswered(hours: readonly AskedHour[]): Promise<number>;
   /** Drifts of these hours that were repaired since. */
-  repairedSince(sinceMs: number, hours: readonly AskedHour[]): Promise<readonly StoredDrift[]>;
+  repairedSince(sinceMs: number, hours: readonly AskedHour[]): Promise<readonly RepairedDrift[]>;
 }
 
 /** What Stripe counted. Reads only; rejects when it cannot be read, and as soon as `signal` aborts. */

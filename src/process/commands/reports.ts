@@ -106,9 +106,9 @@ function retryCommand(): Command {
       "after",
       `${SETTINGS}\nExit codes: 0 all are on their way, 1 some could not be retried, 2 bad usage.\nExample: metering reports retry --reason no_such_customer`,
     )
-    .action((identifiers: string[], options: RetryOptions) => {
+    .action((identifiers: string[], options: RetryOptions, command: Command) => {
       if (identifiers.length === 0 && options.reason === undefined && options.customer === undefined) {
-        throw new InvalidArgumentError("name reports, or give --reason or --customer");
+        command.error("error: name reports, or give --reason or --customer");
       }
       return withDatabase("reports", ({ pool }) => retry(pool, identifiers, options));
     });

@@ -6,6 +6,11 @@ import type { LazyCommand } from "../lazy-commands.ts";
 export const subcommands: readonly LazyCommand[] = [
   { name: "setup", summary: "find or make what the configuration needs", load: () => import("./stripe-setup.ts") },
   { name: "events", summary: "webhook events that could not be applied", load: () => import("./stripe-events.ts") },
+  {
+    name: "reconcile",
+    summary: "compare what Stripe counted with the ledger",
+    load: () => import("./stripe-reconcile.ts"),
+  },
 ];
 
 export function buildCommand(): Command {

@@ -1,7 +1,7 @@
 // Reads metering.config.json: which meters there are, which Stripe meters they feed, and what setup is to make at Stripe.
 import { readFileSync } from "node:fs";
 import { z } from "zod";
-import { MODEL, type MeterCatalog, REQUESTS_METER, STRIPE_MODEL, stripeModel } from "../../domain/meter.ts";
+import { type MeterCatalog, MODEL, REQUESTS_METER, STRIPE_MODEL, stripeModel } from "../../domain/meter.ts";
 import type { StripeSetup } from "../../stripe/setup/wanted.ts";
 import { ConfigError } from "./parse-config.ts";
 import { STRIPE_SECTION, STRIPE_SECTION_NAMES, stripeSectionProblems, toStripeSetup } from "./stripe-section.ts";

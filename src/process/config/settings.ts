@@ -191,6 +191,34 @@ export const SETTINGS = {
     words: ["current_period", "hold"],
     whenToChange: "`hold` where a person decides about every late quantity",
   }),
+  reconcileIntervalMs: duration({
+    env: "METERING_RECONCILE_INTERVAL",
+    meaning: "How often the hours that are over are compared with what Stripe counted.",
+    fallback: "5m",
+    min: "1s",
+    max: "1h",
+    whenToChange: "up when other programs need the account's read requests",
+  }),
+  reconcileLagMs: duration({
+    env: "METERING_RECONCILE_LAG",
+    meaning:
+      "How long Stripe is given to add up what it took; a difference is repaired if it is still there as long again later.",
+    fallback: "10m",
+    min: "1s",
+    max: "24h",
+    // Two lags and some must fit into the hour in which an invoice is a draft.
+    whenToChange:
+      "up when drifts are found that are gone at the next look; above 20m, repairs may come after an invoice is final",
+  }),
+  repairLimit: integer({
+    env: "METERING_REPAIR_LIMIT",
+    meaning:
+      "Largest difference, in units of a minute's sum, that is repaired without `metering stripe reconcile --apply`. 0: none.",
+    fallback: 1_000_000,
+    min: 0,
+    max: 999_999_999_999_999,
+    whenToChange: "to what one may be wrong about without a person looking",
+  }),
   duplicateWindowMs: duration({
     env: "METERING_DUPLICATE_WINDOW",
     meaning:

@@ -69,16 +69,7 @@ export function inspectAccount(account: Account): AccountState {
     meter_events: account.usage.events.length,
     thin_events: account.thinEvents.size,
   };
-  for (const name of [
-    "customers",
-    "meters",
-    "products",
-    "prices",
-    "subscriptions",
-    "invoices",
-    "events",
-    "thinEvents",
-  ] as const) {
+  for (const name of ["customers", "meters", "products", "prices", "subscriptions", "invoices", "events"] as const) {
     counts[name] = account[name].size;
   }
   return {

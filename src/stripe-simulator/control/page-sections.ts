@@ -106,16 +106,25 @@ export function meterEventSection({ account, nowMs }: PageView): Section {
   return { title: "Meter events", count: events.length, html: table(columns, rows) };
 }
 
-/** The stream's sessions and what became of the events taken unchecked; empty where the account knows no streams. */
+/** The stream's sessions, what became of the events taken unchecked, and what was told of them. */
 export function streamSection({ account, nowMs }: PageView): Section {
-  if (!("sessions" in account && account.sessions instanceof Map)) return { title: "Streams", html: "" };
-  const sessions = [...(account.sessions as Map<string, { readonly expiresMs: number }>).values()];
-  const rows = sessions.map(({ expiresMs }) => [at(expiresMs), expiresMs > nowMs ? "valid" : "expired"]);
-  const counts = "unvalidated" in account ? ((account.unvalidated as { counts?: object }).counts ?? {}) : {};
+  const sessions = [...account.sessions.values()].map(({ expiresMs }) => [
+    at(expiresMs),
+    expiresMs > nowMs ? "valid" : "expired",
+  ]);
+  const thin = [...account.thinEvents.values()].map(({ id, type, created, related_object: about }) => [
+    relative(Date.parse(created), nowMs),
+    type,
+    id,
+    about?.id,
+  ]);
+  const waiting = [...account.unvalidated.windows.values()].reduce((sum, window) => sum + window.length, 0);
   return {
     title: "Streams",
-    count: rows.length,
-    html: `<p>Events ${wordsOf(counts)}.</p>${table(["session until", "status"], rows)}`,
+    count: account.unvalidated.counts.taken,
+    html: `<p>Events: ${wordsOf({ ...account.unvalidated.counts, waiting })}.</p>
+${table(["session until", "status"], sessions)}
+<h3>Thin events: ${thin.length}</h3>${table(["made", "type", "event", "about"], thin)}`,
   };
 }
 

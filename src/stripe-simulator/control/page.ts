@@ -33,7 +33,7 @@ const SECTIONS = [
 
 /** HTML that names itself simulated wherever one looks. */
 export function renderPage(view: PageView): string {
-  const sections = SECTIONS.map((render) => render(view)).filter(({ html }) => html !== "");
+  const sections = SECTIONS.map((render) => render(view));
   const { frozenAtMs } = view.account.clockSetting;
   const links = sections.map(
     ({ title, count }) => `<a href="#${idOf(title)}">${title}${count === undefined ? "" : ` <b>${count}</b>`}</a>`,

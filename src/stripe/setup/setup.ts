@@ -12,8 +12,8 @@ import { ensureEventDestination } from "./event-destination.ts";
 import type { SetupItem } from "./item.ts";
 import { ensurePrices } from "./prices.ts";
 import { ensureProduct } from "./product.ts";
-import { ensureWebhookEndpoint } from "./webhook-endpoint.ts";
 import type { StripeSetup } from "./wanted.ts";
+import { ensureWebhookEndpoint } from "./webhook-endpoint.ts";
 
 export interface SetupOptions {
   readonly stripe: Stripe;

@@ -124,6 +124,24 @@ test("the page shows drafts with their time to finalization, and what became of 
   expect(later).toContain("Given up: 1");
 });
 
+test("the page shows sessions, what became of streamed events, and thin events", async () => {
+  const { stripe, simulator, customer } = await startMetering();
+  const session = await stripe.v2.billing.meterEventSession.create();
+  const events = [customer, "cus_no"].map((id) => ({
+    event_name: "tokens",
+    payload: { stripe_customer_id: id, value: "5" },
+  }));
+  await stripe.v2.billing.meterEventStream.create({ events }, { apiKey: session.authentication_token });
+  expect(await shown(simulator, "Streams")).toContain(
+    "taken 2, counted 0, duplicate 0, rejected 0, dropped 0, waiting 2",
+  );
+  await simulator.advanceClock(20 * 60_000);
+  const streams = await shown(simulator, "Streams");
+  expect(streams).toContain("taken 2, counted 1, duplicate 0, rejected 1, dropped 0, waiting 0");
+  expect(streams).toContain("2026-03-10 12:15:00|expired|");
+  expect(streams).toContain("v1.billing.meter.error_report_triggered");
+});
+
 test("the page shows the faults in force, however they were set", async () => {
   const { simulator, customer } = await startMetering();
   expect(await shown(simulator, "Faults in force")).toContain("none");

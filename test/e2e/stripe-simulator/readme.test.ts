@@ -19,7 +19,7 @@ test("every example succeeds, in their order", async () => {
   const { stdout } = await promisify(execFile)("bash", ["-x", "-c", script]);
   expect(stdout).toContain('"times_accepted":1');
   expect((await stripe.invoices.list({ status: "paid" })).data.map(({ total }) => total)).toContain(27);
-  expect(simulator.sum("tokens")).toBe("115000");
+  expect(simulator.sum("tokens")).toBe("140000");
 });
 
 test("routes, faults, settings and what goes wrong with webhooks are all there", () => {

@@ -60,7 +60,10 @@ test("what cannot be done is said, with exit code 1, and what is mistyped with 2
     stderr: "metering: there is no report u-none\n",
   });
   expect(await reports("hold", "u-none")).toMatchObject({ exitCode: 1 });
-  expect(await reports("retry")).toMatchObject({ exitCode: 2, stdout: "" });
+  expect(await reports("retry")).toMatchObject({
+    exitCode: 2,
+    stderr: "metering: name reports, or give --reason or --customer\n",
+  });
   expect(await reports("list", "--limit", "0")).toMatchObject({ exitCode: 2 });
   expect(await reports("lunch")).toMatchObject({ exitCode: 2 });
 });

@@ -1,10 +1,10 @@
 // `metering stripe setup` over the official SDK against the simulated Stripe: made once, however often, side by side or cut short.
 import Stripe from "stripe";
 import { describe, expect, test } from "vitest";
+import { THIN_EVENTS } from "../../../src/stripe/setup/event-destination.ts";
 import type { SetupItem } from "../../../src/stripe/setup/item.ts";
 import { setUpStripe } from "../../../src/stripe/setup/setup.ts";
 import { SNAPSHOT_EVENTS } from "../../../src/stripe/setup/webhook-endpoint.ts";
-import { THIN_EVENTS } from "../../../src/stripe/setup/event-destination.ts";
 import {
   type Account,
   Barrier,

@@ -31,17 +31,21 @@ function metering(args: readonly string[], environment: Record<string, string> =
 
 describe("help", () => {
   const commands = ["dev", "serve", "migrate", "check-config", "status", "flush", "replay", "stripe-simulator"];
+  const ofStripe = ["reconcile"];
 
-  test("metering --help lists the commands", async () => {
-    const { code, stdout } = await metering(["--help"]);
+  test.each([
+    [[], [...commands, "stripe"]],
+    [["stripe"], ofStripe],
+  ])("metering %j --help lists the commands", async (parent, listed) => {
+    const { code, stdout } = await metering([...parent, "--help"]);
     expect(code).toBe(0);
-    for (const command of commands) expect(stdout).toContain(`\n  ${command} `);
+    for (const command of listed) expect(stdout).toContain(`\n  ${command} `);
   });
 
-  test.each(commands)(
+  test.each([...commands, ...ofStripe.map((name) => `stripe ${name}`)])(
     "metering %s --help says what it does, needs and answers with, and gives an example",
     async (name) => {
-      const { code, stdout, stderr } = await metering([name, "--help"]);
+      const { code, stdout, stderr } = await metering([...name.split(" "), "--help"]);
       expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
       expect(stdout).toContain(`Usage: metering ${name} `);
       // What serve prints is its log, which is JSON already.

@@ -22,6 +22,11 @@ test("what was observed is what is read", async () => {
     { kind: "invoice", tightestInMs: -60_000, waiting: 3, overdue: 1 },
     { kind: "resend", tightestInMs: 0, waiting: 0, overdue: 0 },
   ]);
+  metrics.reconcile.compared("agree", 7);
+  metrics.reconcile.repaired(-5n);
+  metrics.reconcile.repaired(3n);
+  const openDrifts = { never_sent: 0, unknown: 0, refused: 0, counted_twice: 0, foreign: 2 };
+  metrics.reconcile.state({ openDrifts, oldestUnreconciledMs: 60_000 });
   nowMs = 5_000;
   const text = await metrics.registry.metrics();
   for (const line of [
@@ -44,6 +49,12 @@ test("what was observed is what is read", async () => {
     'metering_deadline_seconds{kind="invoice"} -60',
     'metering_deadline_seconds{kind="resend"} +Inf',
     'metering_overdue{kind="invoice"} 1',
+    'metering_compared_spans_total{result="agree"} 7',
+    'metering_repaired_quantity_total{direction="added"} 5',
+    'metering_repaired_quantity_total{direction="removed"} 3',
+    'metering_drift_open{explanation="foreign"} 2',
+    'metering_drift_open{explanation="never_sent"} 0',
+    "metering_unreconciled_age_seconds 65",
   ])
     expect(text.split("\n")).toContain(line);
   // A shard that went to another process no longer counts here.

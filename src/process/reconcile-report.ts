@@ -1,0 +1,109 @@
+// What `metering stripe reconcile` prints: a table for people, an object for machines.
+import type { MeteredCustomer, RepairedDrift } from "../app/ports/reconciliation.ts";
+import type { Findings, FoundDrift } from "../app/reconcile-now.ts";
+import type { Hindrance } from "../domain/reconcile.ts";
+import type { Interval } from "../domain/window.ts";
+
+export interface Outcome {
+  readonly range: Interval;
+  /** At the first look. */
+  readonly found: Findings;
+  readonly repaired: readonly RepairedDrift[];
+  /** What still differs. */
+  readonly left: readonly FoundDrift[];
+}
+
+/** What to do about a drift that is left. */
+const ADVICE: Readonly<Record<Hindrance | "none", string>> = {
+  foreign: "not this service's: --apply takes it out",
+  boundary: "a billing period ends in this minute: correct it at Stripe by hand",
+  too_old: "older than Stripe takes corrections of",
+  too_large: "more than one event may hold: correct it at Stripe by hand",
+  limit: "above METERING_REPAIR_LIMIT: --apply repairs it",
+  unconfirmed: "the leader repairs it if it is still there at the next look",
+  none: "the leader repairs it",
+};
+
+/** Quantities as decimal strings, times as ISO 8601. */
+export function outcomeJson({ range, found, repaired, left }: Outcome): object {
+  return {
+    from: iso(range.startMs),
+    to: iso(range.endMs),
+    meters: found.meters,
+    spans: found.spans,
+    waiting: found.waiting,
+    incomparable: found.incomparable,
+    drifts: left.map((drift) => ({ ...drifted(drift), hindrance: drift.hindrance ?? null })),
+    repaired: repaired.map((drift) => ({ ...drifted(drift), repair: drift.repair })),
+  };
+}
+
+export function describeOutcome({ range, found, repaired, left }: Outcome): string {
+  const lines = [
+    `${found.meters} customers' meters, ${iso(range.startMs)} to ${iso(range.endMs)}: ${found.spans} spans compared.`,
+  ];
+  if (found.waiting > 0)
+    lines.push(`${found.waiting} hours wait: something in them was sent too lately, or its fate is open.`);
+  if (found.incomparable.length > 0) {
+    lines.push(`Nothing to compare with at Stripe: ${found.incomparable.map(nameOf).join(", ")}.`);
+  }
+  if (repaired.length > 0) {
+    lines.push("", "Repaired; what was planned goes with the next flush:", ...table(repaired, ({ repair }) => repair));
+  }
+  if (left.length > 0) {
+    lines.push("", "Stripe's sums differ:", ...table(left, ({ hindrance }) => ADVICE[hindrance ?? "none"]));
+  } else lines.push("Stripe's sums agree with the ledger.");
+  return `${lines.join("\n")}\n`;
+}
+
+type AnyDrift = Omit<RepairedDrift, "repair">;
+
+function table<D extends AnyDrift>(drifts: readonly D[], last: (drift: D) => string): string[] {
+  const rows = drifts.map((drift) => [
+    nameOf(drift),
+    iso(drift.startMs),
+    minutes(drift),
+    String(drift.expected),
+    String(drift.counted),
+    signed(drift.counted - drift.expected),
+    drift.explanation,
+    last(drift),
+  ]);
+  const all = [["CUSTOMER METER", "FROM", "SPAN", "LEDGER", "STRIPE", "DIFFERENCE", "EXPLANATION", ""], ...rows];
+  const widths = all[0]?.map((_, column) => Math.max(...all.map((row) => row[column]?.length ?? 0))) ?? [];
+  return all.map((row) =>
+    row
+      .map((cell, column) => cell.padEnd(widths[column] ?? 0))
+      .join("  ")
+      .trimEnd(),
+  );
+}
+
+function drifted({ stripeCustomerId, eventName, startMs, endMs, expected, counted, explanation }: AnyDrift): object {
+  return {
+    stripeCustomerId,
+    eventName,
+    from: iso(startMs),
+    to: iso(endMs),
+    expected: String(expected),
+    counted: String(counted),
+    difference: String(counted - expected),
+    explanation,
+  };
+}
+
+function nameOf({ stripeCustomerId, eventName }: MeteredCustomer): string {
+  return `${stripeCustomerId} ${eventName}`;
+}
+
+function minutes({ startMs, endMs }: Interval): string {
+  return `${(endMs - startMs) / 60_000} min`;
+}
+
+function signed(quantity: bigint): string {
+  return quantity > 0n ? `+${quantity}` : String(quantity);
+}
+
+function iso(ms: number): string {
+  return new Date(ms).toISOString().replace(".000Z", "Z");
+}
