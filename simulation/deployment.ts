@@ -6,7 +6,7 @@ import {
   startIntakeProcess,
   startWebhookProcess,
 } from "./processes.ts";
-import type { Doom } from "./life.ts";
+import type { Doom, Life } from "./life.ts";
 import type { Timeline } from "./timeline.ts";
 import type { UsageRecord } from "../src/domain/usage-record.ts";
 import { LEASE_TIMING } from "../src/app/hold-lease.ts";
@@ -23,6 +23,8 @@ export interface DeploymentOptions {
   readonly webhookPort: number;
   /** How long a dead process stays away, milliseconds of virtual time. */
   readonly awayMs: () => number;
+  /** How long a stopped process stays stopped: longer than a lease. */
+  readonly stoppedMs: () => number;
 }
 
 export class Deployment {
@@ -31,6 +33,7 @@ export class Deployment {
   #intake: IntakeProcess | undefined;
   #started = 0;
   deaths = 0;
+  stops = 0;
 
   constructor(options: DeploymentOptions) {
     this.#options = options;
@@ -40,7 +43,7 @@ export class Deployment {
     for (const role of ["webhooks", "leader", "standby", "intake"] as const) await this.#start(role);
   }
 
-  /** Lets a process die at one of its next calls. */
+  /** Lets something happen to a process at one of its next calls. Only flush processes may be stopped: see Life. */
   doom(role: Role, doom: Doom): void {
     this.#running.get(role)?.life.doom(doom);
   }
@@ -54,6 +57,7 @@ export class Deployment {
   /** Ends every process in order. */
   async stop(): Promise<void> {
     for (const [role, process] of this.#running) {
+      process.life.resume();
       this.#running.delete(role);
       await process.stop();
     }
@@ -69,10 +73,25 @@ export class Deployment {
   async #startProcess(role: Role, name: string): Promise<ServiceProcess> {
     const { ground, webhookPort } = this.#options;
     if (role === "webhooks") return startWebhookProcess(ground, name, webhookPort);
-    if (role !== "intake") return startFlushProcess(ground, name);
+    if (role !== "intake") return startFlushProcess(ground, name, () => this.#onStop(role));
     const process = await startIntakeProcess(ground, name);
     this.#intake = process;
     return process;
+  }
+
+  #onStop(role: Role): void {
+    const { ground, timeline, stoppedMs } = this.#options;
+    const life = this.#running.get(role)?.life;
+    if (life === undefined) return;
+    this.stops += 1;
+    this.#expireLease(life);
+    timeline.put(ground.clock.nowMs() + stoppedMs(), async () => life.resume());
+  }
+
+  /** What it holds runs out soon in production. Here leases are long, since time moves in long steps. */
+  #expireLease({ name }: Life): void {
+    const { ground, timeline } = this.#options;
+    timeline.put(ground.clock.nowMs() + LEASE_TIMING.ttlMs, () => ground.database.expireLease(name));
   }
 
   async #bury(role: Role, process: ServiceProcess): Promise<void> {
@@ -81,8 +100,7 @@ export class Deployment {
     this.#running.delete(role);
     if (role === "intake") this.#intake = undefined;
     await ground.activity.during(() => ground.database.cutOff(process.life.name));
-    // What it held runs out soon in production. Here leases are long, since time moves in long steps.
-    timeline.put(ground.clock.nowMs() + LEASE_TIMING.ttlMs, () => ground.database.expireLease(process.life.name));
+    this.#expireLease(process.life);
     timeline.put(ground.clock.nowMs() + awayMs(), () => this.#start(role));
   }
 }

@@ -1,4 +1,5 @@
-// The life of one process of the service. After its death, nothing that it began comes back to it, and it begins nothing.
+// The life of one process of the service. After its death, nothing that it began comes back to it, and it begins nothing. While it is
+// stopped, it hears nothing and begins nothing, and then goes on.
 import type { Clock } from "../src/app/ports/clock.ts";
 import type { Pool } from "../src/postgres/pool.ts";
 import type { Activity } from "./activity.ts";
@@ -8,8 +9,9 @@ const NEVER = new Promise<never>(() => {});
 
 type Call = (...args: unknown[]) => unknown;
 
-/** Where death strikes: before the call is made, or after it was done and before its answer is heard. */
+/** What becomes of a process, and where: before a call is made, or after it was done and before its answer is heard. */
 export interface Doom {
+  readonly fate: "death" | "stop";
   /** Calls that still go well. */
   readonly callsLeft: number;
   readonly strikes: "before" | "after";
@@ -19,13 +21,19 @@ export class Life {
   readonly name: string;
   readonly #activity: Activity;
   readonly #died = Promise.withResolvers<void>();
+  readonly #onStop: () => void;
   #underWay = 0;
-  #doom: { callsLeft: number; strikes: Doom["strikes"] } | undefined;
+  #callsLeft = 0;
+  #doom: Doom | undefined;
   #isDead = false;
+  /** Settled by the end of the stop that is on. */
+  #stopped: PromiseWithResolvers<void> | undefined;
 
-  constructor(name: string, activity: Activity) {
+  /** `onStop` is told when the process is stopped by its doom. */
+  constructor(name: string, activity: Activity, onStop: () => void = () => {}) {
     this.name = name;
     this.#activity = activity;
+    this.#onStop = onStop;
   }
 
   get isDead(): boolean {
@@ -37,9 +45,11 @@ export class Life {
     return this.#died.promise;
   }
 
-  /** Lets it die at one of the next calls. */
+  /** Lets it happen at one of the next calls, unless something is to happen already. */
   doom(doom: Doom): void {
-    this.#doom ??= { ...doom };
+    if (this.#doom !== undefined) return;
+    this.#doom = doom;
+    this.#callsLeft = doom.callsLeft;
   }
 
   die(): void {
@@ -50,41 +60,26 @@ export class Life {
     this.#died.resolve();
   }
 
-  /** Before a call; false: it must not be made. */
-  #enter(): boolean {
-    if (this.#isDead) return false;
-    if (this.#doom?.callsLeft === 0 && this.#doom.strikes === "before") {
-      this.die();
-      return false;
-    }
-    this.#underWay += 1;
-    this.#activity.begin();
-    return true;
-  }
-
-  /** After a call; false: its answer must not be heard. */
-  #leave(): boolean {
-    if (this.#isDead) return false;
-    this.#underWay -= 1;
-    this.#activity.end();
-    if (this.#doom === undefined) return true;
-    if (this.#doom.callsLeft === 0) this.die();
-    else this.#doom.callsLeft -= 1;
-    return !this.#isDead;
+  /** Goes on after a stop. */
+  resume(): void {
+    this.#stopped?.resolve();
+    this.#stopped = undefined;
   }
 
   /** A call, with a promise or a callback at its end, as this process makes it. */
   mortal(call: Call): Call {
     return (...args) => {
-      if (!this.#enter()) return NEVER;
       const callback = args.at(-1);
       if (typeof callback === "function") {
-        const heard = (...answer: unknown[]) => (this.#leave() ? callback(...answer) : undefined);
-        return call(...args.slice(0, -1), heard);
+        const heard = (...answer: unknown[]) => void this.#heard().then(() => callback(...answer));
+        void this.#allowed().then(() => call(...args.slice(0, -1), heard));
+        return undefined;
       }
-      return Promise.resolve(call(...args)).then(
-        (value) => (this.#leave() ? value : NEVER),
-        (cause: unknown) => (this.#leave() ? Promise.reject(cause) : NEVER),
+      return this.#allowed().then(() =>
+        Promise.resolve(call(...args)).then(
+          (value) => this.#heard().then(() => value),
+          (cause: unknown) => this.#heard().then(() => Promise.reject(cause)),
+        ),
       );
     };
   }
@@ -106,7 +101,7 @@ export class Life {
       monotonicMs: () => clock.monotonicMs(),
       sleep: async (delayMs, signal) => {
         await clock.sleep(delayMs, signal);
-        if (this.#isDead) await NEVER;
+        while (!this.#isAwake) await this.#awakening;
       },
     };
   }
@@ -119,5 +114,42 @@ export class Life {
       client.on("error", () => {});
       Reflect.set(client, "query", this.mortal(Reflect.get(client, "query").bind(client)));
     });
+  }
+
+  /** Resolves when a call may be made, which is under way from then on; never for the dead. */
+  async #allowed(): Promise<void> {
+    if (this.#isAwake && this.#callsLeft === 0 && this.#doom?.strikes === "before") this.#strike(this.#doom);
+    while (!this.#isAwake) await this.#awakening;
+    this.#underWay += 1;
+    this.#activity.begin();
+  }
+
+  /** Resolves when the answer of a call may be heard; never for the dead. */
+  async #heard(): Promise<void> {
+    if (this.#isDead) return NEVER;
+    this.#underWay -= 1;
+    this.#activity.end();
+    if (this.#doom !== undefined && this.#callsLeft === 0) this.#strike(this.#doom);
+    else this.#callsLeft -= 1;
+    while (!this.#isAwake) await this.#awakening;
+  }
+
+  #strike({ fate }: Doom): void {
+    this.#doom = undefined;
+    if (fate === "death") {
+      this.die();
+      return;
+    }
+    this.#stopped = Promise.withResolvers();
+    this.#onStop();
+  }
+
+  get #isAwake(): boolean {
+    return !this.#isDead && this.#stopped === undefined;
+  }
+
+  /** To be awaited while not awake. */
+  get #awakening(): Promise<void> {
+    return this.#isDead ? NEVER : (this.#stopped?.promise ?? Promise.resolve());
   }
 }

@@ -37,6 +37,7 @@ import { HOUR_MS, MINUTE_MS } from "./world.ts";
 
 export const SHARDS = 4;
 export const LEASE = "flush";
+export const LEASE_TTL_MS = 24 * HOUR_MS;
 export const STRIPE_KEY = "sk_test_simulated";
 export const WEBHOOK_SECRET = "whsec_simulated";
 export const THIN_WEBHOOK_SECRET = "whsec_simulated_thin";
@@ -71,16 +72,16 @@ interface Started {
   readonly pool: Pool;
 }
 
-function start({ database, activity }: Ground, name: string): Started {
-  const life = new Life(name, activity);
+function start({ database, activity }: Ground, name: string, onStop?: () => void): Started {
+  const life = new Life(name, activity, onStop);
   const pool = database.connect(name);
   life.watch(pool);
   return { life, pool };
 }
 
-/** Campaigns for the lease; plans and sends while it leads. */
-export async function startFlushProcess(ground: Ground, name: string): Promise<ServiceProcess> {
-  const { life, pool } = start(ground, name);
+/** Campaigns for the lease; plans and sends while it leads. `onStop` hears when its doom has it stopped. */
+export async function startFlushProcess(ground: Ground, name: string, onStop: () => void): Promise<ServiceProcess> {
+  const { life, pool } = start(ground, name, onStop);
   const clock = life.clock(ground.clock);
   const { logger, observer } = ground;
   const { deploymentId } = await openDeployment(pool, SHARDS, "postgres");
@@ -102,7 +103,7 @@ export async function startFlushProcess(ground: Ground, name: string): Promise<S
     logger,
     observer,
   });
-  const timing = { ...LEASE_TIMING, ttlMs: 24 * HOUR_MS, renewMs: 6 * HOUR_MS, retryMs: LOOK_MS };
+  const timing = { ...LEASE_TIMING, ttlMs: LEASE_TTL_MS, renewMs: 6 * HOUR_MS, retryMs: LOOK_MS };
   const holder = { lease: postgresLease(pool, LEASE), holder: name, timing, clock, logger };
   const stopping = new AbortController();
   const closing = { periods: postgresInvoicedPeriods(pool, LEASE), context, logger };

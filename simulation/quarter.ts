@@ -12,7 +12,7 @@ import { Deployment } from "./deployment.ts";
 import { readLedger } from "./ledger-reading.ts";
 import { Notebook } from "./notebook.ts";
 import { Oracle } from "./oracle.ts";
-import { THIN_WEBHOOK_SECRET, WEBHOOK_SECRET } from "./processes.ts";
+import { LEASE_TTL_MS, THIN_WEBHOOK_SECRET, WEBHOOK_SECRET } from "./processes.ts";
 import { Random } from "./random.ts";
 import { SimulatedAccount } from "./simulated-account.ts";
 import { Stage } from "./stage.ts";
@@ -37,6 +37,7 @@ export interface QuarterResult {
   readonly drifts: Readonly<Record<string, number>>;
   readonly invoices: number;
   readonly deaths: number;
+  readonly stops: number;
   readonly faultsStruck: number;
   readonly webhookAttempts: Readonly<Record<string, number>>;
   /** Log lines by message, warnings and errors alone. */
@@ -106,7 +107,8 @@ export async function playQuarter({
     observer: SILENT,
   };
   const awayMs = () => Math.round(random.spread(MINUTE_MS, 3 * HOUR_MS));
-  const deployment = new Deployment({ ground, timeline, webhookPort, awayMs });
+  const stoppedMs = () => LEASE_TTL_MS + random.whole(HOUR_MS, DAY_MS);
+  const deployment = new Deployment({ ground, timeline, webhookPort, awayMs, stoppedMs });
   const stage = new Stage({ clock, activity, timeline, simulator, database });
   try {
     await deployment.start();
@@ -136,6 +138,7 @@ export async function playQuarter({
       drifts: countsOf(ledger.drifts, ({ what }) => what),
       invoices: simulator.state().invoices.length,
       deaths: deployment.deaths,
+      stops: deployment.stops,
       faultsStruck: simulator.state().faults.struck,
       webhookAttempts: countsOf(simulator.deliveryAttempts, ({ status }) => String(status ?? "no answer")),
       log: notebook.counts,

@@ -4,6 +4,7 @@ import type { ConductChange } from "../src/stripe-simulator/webhooks/delivery-co
 import type { SettingsChange } from "../src/stripe-simulator/state/settings.ts";
 import type { StripeSimulator } from "../src/stripe-simulator/server.ts";
 import type { Deployment, Role } from "./deployment.ts";
+import type { Doom } from "./life.ts";
 import { Random } from "./random.ts";
 import type { Happening } from "./timeline.ts";
 import { DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS, type World } from "./world.ts";
@@ -21,6 +22,7 @@ const READS = [
 
 /** Longer than a call's limit, by the real clock. */
 const SLOW_MS = 700;
+const FLUSH_ROLES = ["leader", "standby"] as const;
 const ROLES: readonly Role[] = ["leader", "standby", "webhooks", "intake"];
 
 export interface Weather {
@@ -30,12 +32,7 @@ export interface Weather {
   /** Stripe is away, from and until. */
   readonly outages: readonly { readonly fromMs: number; readonly untilMs: number; readonly faults: readonly Fault[] }[];
   readonly webhooks: readonly WebhookEpisode[];
-  readonly deaths: readonly {
-    readonly atMs: number;
-    readonly role: Role;
-    readonly callsLeft: number;
-    readonly strikes: "before" | "after";
-  }[];
+  readonly dooms: readonly (Doom & { readonly atMs: number; readonly role: Role })[];
 }
 
 interface WebhookEpisode {
@@ -67,14 +64,19 @@ export function drawWeather(seed: number, name: string, world: World): Weather {
     ],
     outages: random.chance(0.4) ? [drawOutage(random, within(3 * DAY_MS))] : [],
     webhooks: Array.from({ length: random.whole(2, 6) }, () => drawEpisode(random, within(3 * DAY_MS))),
-    deaths: Array.from({ length: random.whole(4, 12) }, () => ({
+    dooms: [
+      ...Array.from({ length: random.whole(4, 12) }, () => ({ ...drawDoom(random), role: random.pick(ROLES) })),
+      // Any of the two may be the leader.
+      ...FLUSH_ROLES.map((role) => ({ ...drawDoom(random), role, fate: "stop" as const })),
+    ].map((doom) => {
       // Half of them when there is most to do.
-      atMs: random.chance(0.5) ? random.pick(renewals) : within(0),
-      role: random.pick(ROLES),
-      callsLeft: random.whole(0, 80),
-      strikes: random.pick(["before", "after"] as const),
-    })),
+      return { ...doom, atMs: random.chance(0.5) ? random.pick(renewals) : within(0) };
+    }),
   };
+}
+
+function drawDoom(random: Random): Doom {
+  return { fate: "death", callsLeft: random.whole(0, 80), strikes: random.pick(["before", "after"] as const) };
 }
 
 function writeFaults(random: Random, route: string): Fault[] {
@@ -170,8 +172,8 @@ export function happenings(
       else simulator.configureWebhooks({ copies: 1, delayRate: 0, failureRate: 0 });
     });
   }
-  for (const { atMs, role, callsLeft, strikes } of weather.deaths) {
-    at(atMs, () => deployment.doom(role, { callsLeft, strikes }));
+  for (const { atMs, role, ...doom } of weather.dooms) {
+    at(atMs, () => deployment.doom(role, doom));
   }
   at(untilMs, () => setFaults([]));
   return settled;

@@ -30,7 +30,7 @@ test("a process that lives is answered", async () => {
 
 test("death before a call: it is not made, and what was under way is not heard of", async () => {
   const { activity, life, call, made, heard } = harness();
-  life.doom({ callsLeft: 0, strikes: "before" });
+  life.doom({ fate: "death", callsLeft: 0, strikes: "before" });
   call("a");
   call("b");
   await activity.quiet();
@@ -39,7 +39,7 @@ test("death before a call: it is not made, and what was under way is not heard o
 
 test("death after a call: it is done, but its answer is not heard", async () => {
   const { activity, life, call, made, heard } = harness();
-  life.doom({ callsLeft: 1, strikes: "after" });
+  life.doom({ fate: "death", callsLeft: 1, strikes: "after" });
   call("a");
   await activity.quiet();
   call("b");
@@ -47,6 +47,19 @@ test("death after a call: it is done, but its answer is not heard", async () => 
   call("c");
   await activity.quiet();
   expect([made, heard, life.isDead]).toEqual([["a", "b"], ["a"], true]);
+});
+
+test("who is stopped makes no call and hears nothing, and time passes; then all of it goes on", async () => {
+  const { activity, life, call, made, heard } = harness();
+  life.doom({ fate: "stop", callsLeft: 0, strikes: "after" });
+  call("a");
+  await activity.quiet();
+  call("b");
+  await activity.quiet();
+  expect([made, heard]).toEqual([["a"], []]);
+  life.resume();
+  await activity.quiet();
+  expect([made, heard, life.isDead]).toEqual([["a", "b"], ["a", "b"], false]);
 });
 
 test("time stands still while a call is under way, and not for the calls of the dead", async () => {
