@@ -1,13 +1,14 @@
 // The worker that applies stored webhook events: takes what is due, tries again later what fails, gives up loudly. What an event leads to
 // is said where its kind is: apply-*.ts beside this file.
 import { BILLING_EFFECTS } from "./apply-billing-events.ts";
+import { CUSTOMER_EFFECTS } from "./apply-customer-events.ts";
 import { METER_ERROR_EFFECTS } from "./apply-meter-errors.ts";
 import type { ClaimedStripeEvent, StripeEventInbox } from "./ports/accounts.ts";
 import type { Clock } from "./ports/clock.ts";
 import type { Effect, EffectDependencies } from "./stripe-event-effects.ts";
 
 /** What each type of event leads to. */
-const EFFECTS: ReadonlyMap<string, Effect> = new Map([...BILLING_EFFECTS, ...METER_ERROR_EFFECTS]);
+const EFFECTS: ReadonlyMap<string, Effect> = new Map([...BILLING_EFFECTS, ...CUSTOMER_EFFECTS, ...METER_ERROR_EFFECTS]);
 
 /** Types that this worker applies. */
 export const APPLIED_EVENT_TYPES: readonly string[] = [...EFFECTS.keys()];

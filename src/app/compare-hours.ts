@@ -20,7 +20,7 @@ export interface Judged extends Reading {
 
 /** Reads and judges the hours of a comparison. */
 export interface ComparedHours {
-  /** Spans that were not looked at more closely: an hour that agrees is one. */
+  /** Spans that were not looked at more closely, ascending: an hour that agrees is one. */
   readonly judged: readonly Judged[];
   /** Starts of hours in which something has to settle first. */
   readonly waiting: readonly number[];
@@ -61,6 +61,7 @@ export async function compareHours(
     }
     if (readings === undefined) return undefined;
   }
+  judged.sort((a, b) => a.startMs - b.startMs);
   const waits = judged.filter(({ verdict }) => verdict.kind === "wait");
   return { judged, waiting: [...new Set(waits.map(({ startMs }) => Math.floor(startMs / HOUR_MS) * HOUR_MS))] };
 }

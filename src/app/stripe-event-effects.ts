@@ -9,6 +9,8 @@ export interface EffectDependencies {
   readonly accounts: Accounts;
   readonly meterErrors: MeterErrors;
   readonly flushRequests: Pick<FlushRequests, "request">;
+  /** Of the metadata that names the service's own id of a Stripe customer. */
+  readonly customerMetadataKey: string;
   readonly logger: Logger;
   /** Told of reports that an event put on hold, for the metrics. Must not throw. */
   readonly onHeld: (reason: string, reports: number) => void;

@@ -189,11 +189,11 @@ function hindranceOf(
 ): Hindrance | undefined {
   const difference = drift.counted - drift.expected;
   const size = difference < 0n ? -difference : difference;
-  if (explanation === "foreign" && !apply) return "foreign";
   if (!isOnOneSide(view, about)) return "boundary";
   if (view.nowMs - view.startMs >= REPAIR_HORIZON_MS) return "too_old";
   if (size > VALUE_MAX) return "too_large";
   if (apply) return undefined;
+  if (explanation === "foreign") return "foreign";
   if (size > repairLimit) return "limit";
   // Stripe does not say how late its sums may be: one look could take for missing what comes a minute later.
   const { open, readAtMs } = view;

@@ -1,12 +1,14 @@
 // Accounts: subscriptions and invoices as Stripe had them last, and what they say of a customer.
 import type { Accounts, AccountWriter } from "../app/ports/accounts.ts";
 import { type Entitlement, readEntitlement } from "../domain/entitlement.ts";
+import { saveClaim } from "./customer-mappings.ts";
 import { removeDraft, saveInvoice, setDeadlines } from "./invoices.ts";
 import { inTransaction, type Pool, type PoolClient, type Queryable } from "./pool.ts";
 import type { RecutContext } from "./recut.ts";
 import { sqlFile } from "./sql-file.ts";
 import { customerIdOf, cutStripeCustomer, lockStripeObject } from "./stripe-customer.ts";
 
+const SUBSCRIPTIONS = sqlFile("account-subscriptions");
 const SAVE_SUBSCRIPTION = sqlFile("account-save-subscription");
 const READ = { name: "account-read", text: sqlFile("account-read") };
 
@@ -32,6 +34,10 @@ export function postgresAccounts(pool: Pool, context: RecutContext, leaseName: s
         const boundaries = its.flatMap(({ startMs, endMs }) => [startMs, endMs]);
         await patiently((client) => cutStripeCustomer(client, context, stripeCustomerId, boundaries));
       }
+    },
+    async subscriptionsOf(stripeCustomerId) {
+      const result = await pool.query<{ subscription_id: string }>(SUBSCRIPTIONS, [stripeCustomerId]);
+      return result.rows.map((row) => row.subscription_id);
     },
     customerIdOf: (stripeCustomerId) => customerIdOf(pool, stripeCustomerId),
   };
@@ -75,5 +81,6 @@ function accountWriter(client: Queryable, context: RecutContext): AccountWriter 
     },
     saveInvoice: (state, paymentFailedMs) => saveInvoice(client, state, paymentFailedMs),
     removeDraft: (invoiceId) => removeDraft(client, invoiceId),
+    saveClaim: (claim) => saveClaim(client, context, claim),
   };
 }

@@ -77,15 +77,14 @@ export async function cutAtBoundaries(
 export async function cutAllAtBoundaries(
   client: Queryable,
   context: RecutContext,
-  customerIds: readonly string[],
-  boundariesMs: readonly number[],
+  cuts: readonly { readonly customerId: string; readonly boundariesMs: readonly number[] }[],
 ): Promise<void> {
-  const behind: string[] = [];
-  for (const customerId of new Set(customerIds))
-    if (missing(boundariesMs, await readBoundaries(client, customerId)).length > 0) behind.push(customerId);
-  const shards = new Set(behind.map((customerId) => shardOf(customerId, context.shardCount)));
+  const behind: (typeof cuts)[number][] = [];
+  for (const cut of cuts)
+    if (missing(cut.boundariesMs, await readBoundaries(client, cut.customerId)).length > 0) behind.push(cut);
+  const shards = new Set(behind.map(({ customerId }) => shardOf(customerId, context.shardCount)));
   if (shards.size > 1) await client.query(LOCK_SHARDS, [[...shards]]);
-  for (const customerId of behind) await cutAtBoundaries(client, context, customerId, boundariesMs);
+  for (const { customerId, boundariesMs } of behind) await cutAtBoundaries(client, context, customerId, boundariesMs);
 }
 
 async function recutQuarterHour(

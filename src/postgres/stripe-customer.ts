@@ -18,6 +18,15 @@ export async function customerIdOf(queryable: Queryable | Pool, stripeCustomerId
 }
 
 /**
+ * Keeps mappings as they are until the end of the transaction ("as_they_are", side by side with others), or keeps all others away from
+ * them ("alone", to change them).
+ */
+export async function lockMappings(client: Queryable, mode: "as_they_are" | "alone"): Promise<void> {
+  const lock = mode === "alone" ? "pg_advisory_xact_lock" : "pg_advisory_xact_lock_shared";
+  await client.query(`SELECT ${lock}(hashtextextended('customer mappings', 0))`);
+}
+
+/**
  * Cuts what this Stripe customer pays for at `boundariesMs`: usage under the id that is mapped to it, and usage recorded under its own id,
  * which goes to it as well. Its own id so knows every boundary ever heard of, and a customer that is mapped later takes them from there:
  * whichever comes first, a subscription's event or the mapping. The last work of a transaction, as cutAtBoundaries.
@@ -29,8 +38,12 @@ export async function cutStripeCustomer(
   boundariesMs: readonly number[],
 ): Promise<void> {
   if (boundariesMs.length === 0) return;
-  // Nobody maps it meanwhile: whoever does takes this lock first.
-  await lockStripeObject(client, stripeCustomerId);
+  await lockMappings(client, "as_they_are");
   const customerId = await customerIdOf(client, stripeCustomerId);
-  await cutAllAtBoundaries(client, context, [stripeCustomerId, customerId], boundariesMs);
+  const customerIds = new Set([stripeCustomerId, customerId]);
+  await cutAllAtBoundaries(
+    client,
+    context,
+    [...customerIds].map((id) => ({ customerId: id, boundariesMs })),
+  );
 }

@@ -20,6 +20,11 @@ const COMMANDS: readonly LazyCommand[] = [
     summary: "list, show, retry and hold reports to Stripe",
     load: () => import("./commands/reports.ts"),
   },
+  {
+    name: "customers",
+    summary: "list customers, and map them to Stripe's",
+    load: () => import("./commands/customers.ts"),
+  },
   { name: "stripe", summary: "look at Stripe, and set it right", load: () => import("./commands/stripe.ts") },
   { name: "replay", summary: "record a trace and compare the sums", load: () => import("./commands/replay.ts") },
   {

@@ -19,6 +19,7 @@ const SHARED: readonly SettingName[] = [
   "redisUrl",
   "stripeSecretKey",
   "stripeWebhookSecrets",
+  "stripeThinWebhookSecrets",
   "stripeApiBase",
   "grpcPort",
   "httpPort",

@@ -52,7 +52,7 @@ export function describeOutcome({ range, found, repaired, left }: Outcome): stri
   }
   if (left.length > 0) {
     lines.push("", "Stripe's sums differ:", ...table(left, ({ hindrance }) => ADVICE[hindrance ?? "none"]));
-  } else lines.push("Stripe's sums agree with the ledger.");
+  } else if (found.spans > 0) lines.push("Stripe's sums agree with the ledger.");
   return `${lines.join("\n")}\n`;
 }
 

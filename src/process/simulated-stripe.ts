@@ -14,8 +14,9 @@ export interface SimulatedStripeOptions {
   readonly host: string;
   /** 0 for a free one. */
   readonly port: number;
-  /** Of the webhook endpoint that the service will listen on. */
+  /** Where the service will listen for snapshot events, and for thin ones. */
   readonly webhookUrl: string;
+  readonly thinWebhookUrl: string;
   readonly dataDir: string;
   readonly eventNames: readonly string[];
 }
@@ -35,11 +36,15 @@ const KEY = "sk_test_simulated";
 /** Starts it, its state kept in the data directory, and makes the meters and the demo customer that it lacks. */
 export async function startSimulatedStripe(options: SimulatedStripeOptions): Promise<SimulatedStripe> {
   const secret = ensureSecret(join(options.dataDir, "webhook-secret"));
+  const thinSecret = ensureSecret(join(options.dataDir, "thin-webhook-secret"));
   const simulator = await startStripeSimulator({
     host: options.host,
     port: options.port,
     dataFile: join(options.dataDir, "stripe-simulator.jsonl"),
-    webhookEndpoints: [{ url: options.webhookUrl, secret }],
+    webhookEndpoints: [
+      { url: options.webhookUrl, secret },
+      { url: options.thinWebhookUrl, secret: thinSecret, payload: "thin" },
+    ],
   });
   let demoCustomerId: string;
   try {
@@ -53,6 +58,7 @@ export async function startSimulatedStripe(options: SimulatedStripeOptions): Pro
     [SETTINGS.stripeApiBase.env]: simulator.url,
     [SETTINGS.stripeSecretKey.env]: KEY,
     [SETTINGS.stripeWebhookSecrets.env]: secret,
+    [SETTINGS.stripeThinWebhookSecrets.env]: thinSecret,
   };
   return { url: simulator.url, demoCustomerId, environment, close: () => simulator.close() };
 }

@@ -30,6 +30,7 @@ export async function startWebhooks(foundation: Foundation, closers: Closers): P
     accounts: postgresAccounts(pool, { catalog, shardCount: deployment.shardCount, logger }, FLUSH_LEASE),
     meterErrors: postgresMeterErrors(pool, FLUSH_LEASE),
     flushRequests: postgresFlushRequests(pool, FLUSH_LEASE),
+    customerMetadataKey: config.customerMetadataKey,
     onHeld: (reason, reports) => metrics.flush.held(reason, reports),
     clock: SYSTEM_CLOCK,
     logger,

@@ -3,6 +3,7 @@ import type Stripe from "stripe";
 import type { StripeObjects, SubscriptionState } from "../app/ports/accounts.ts";
 import type { Logger } from "../app/ports/logger.ts";
 import type { MeterErrorSource } from "../app/ports/meter-errors.ts";
+import { readCustomer } from "./customers.ts";
 import { readInvoice } from "./invoices.ts";
 import { readMeterErrorReport } from "./meter-errors.ts";
 import { MeterNames } from "./meter-names.ts";
@@ -24,6 +25,7 @@ export function stripeObjects(stripe: Stripe, logger: Logger): StripeObjects & M
       return toSubscriptionState(found, await abortable(items, signal));
     },
     invoice: (invoiceId, signal) => readInvoice(stripe, meters, logger, invoiceId, signal),
+    customer: (stripeCustomerId, signal) => readCustomer(stripe, stripeCustomerId, signal),
     meterErrorReport: (eventId, signal) => readMeterErrorReport(stripe, meters, eventId, signal),
   };
 }

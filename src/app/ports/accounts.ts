@@ -1,4 +1,5 @@
 // Accounts: what Stripe says about a customer. Events are stored first, applied later, in any order.
+import type { CustomerClaim } from "../../domain/customer-claim.ts";
 import type { MeteredLine } from "../../domain/metered-lines.ts";
 import type { Interval } from "../../domain/window.ts";
 
@@ -72,16 +73,40 @@ export interface InvoiceState {
   readonly lines: readonly MeteredLine[];
 }
 
+/** A customer as Stripe has it now. */
+export type CustomerState =
+  | { readonly deleted: true }
+  | {
+      readonly deleted: false;
+      readonly createdMs: number;
+      readonly metadata: Readonly<Record<string, string>>;
+    };
+
 /** Reads objects afresh, since events come in any order. Undefined: Stripe has no such object. Rejects when Stripe is away. */
 export interface StripeObjects {
   subscription(subscriptionId: string, signal: AbortSignal): Promise<SubscriptionState | undefined>;
   invoice(invoiceId: string, signal: AbortSignal): Promise<InvoiceState | undefined>;
+  customer(stripeCustomerId: string, signal: AbortSignal): Promise<CustomerState | undefined>;
 }
 
 /** A period over which an invoice bills, or billed, a Stripe customer's usage of a meter. */
 export interface PaidPeriod extends Interval {
   readonly stripeCustomerId: string;
   readonly eventName: string;
+}
+
+/** A customer that is mapped otherwise than before; undefined where it was not mapped, or is not any more. */
+export interface MappingChange {
+  readonly customerId: string;
+  readonly from: string | undefined;
+  readonly to: string | undefined;
+}
+
+/** What a claim led to. */
+export interface ClaimEffect {
+  readonly changes: readonly MappingChange[];
+  /** The Stripe customer that the claimed id is mapped to now; undefined where there is none, or nothing was claimed. */
+  readonly standing: string | undefined;
 }
 
 /** Writes inside one transaction. The last write should be the last thing done: it holds locks that the ledger waits for. */
@@ -98,6 +123,12 @@ export interface AccountWriter {
   saveInvoice(state: InvoiceState, paymentFailedMs: number | undefined): Promise<readonly PaidPeriod[]>;
   /** Forgets an invoice that is known as a draft; no effect on others. Resolves to the periods that it billed. */
   removeDraft(invoiceId: string): Promise<readonly PaidPeriod[]>;
+  /**
+   * Keeps what a Stripe customer's metadata says, and maps by all that is kept: an operator's word stands against any claim, an older Stripe
+   * customer against a younger, a live one against a deleted one. A customer that is mapped takes over every period boundary ever heard
+   * of for its Stripe customer, in the same transaction. Any order of claims ends in the same mappings.
+   */
+  saveClaim(claim: CustomerClaim): Promise<ClaimEffect>;
 }
 
 export interface Accounts {
@@ -111,6 +142,8 @@ export interface Accounts {
    * the invoice of their time becomes, or became, final; and the periods' ends are boundaries, as a subscription's. Idempotent.
    */
   periodsChanged(periods: readonly PaidPeriod[]): Promise<void>;
+  /** Subscriptions known of a Stripe customer, in order. */
+  subscriptionsOf(stripeCustomerId: string): Promise<readonly string[]>;
   /** The service's own id of a Stripe customer; the Stripe id itself where none is mapped. */
   customerIdOf(stripeCustomerId: string): Promise<string>;
 }

@@ -75,6 +75,26 @@ ALTER TABLE account
   ADD COLUMN source text NOT NULL DEFAULT 'operator' CHECK (source IN ('operator', 'metadata')),
   ADD COLUMN mapped_at timestamptz NOT NULL DEFAULT now();
 
+-- Which customer a Stripe customer's metadata names, as last seen.
+CREATE TABLE customer_claim (
+  stripe_customer_id text PRIMARY KEY,
+  customer_id text NOT NULL,
+  -- Of the Stripe customer, by Stripe.
+  created_at timestamptz NOT NULL,
+  deleted boolean NOT NULL
+);
+CREATE INDEX customer_claim_customer ON customer_claim (customer_id, created_at);
+
+-- The one claim to each customer that stands, where no operator's word stands against it: rows of account whose source is metadata follow.
+-- The oldest Stripe customer stands, and one that lives before one that was deleted: a rule that asks for no order of arrival.
+CREATE VIEW standing_claim AS
+SELECT DISTINCT ON (c.customer_id) c.customer_id, c.stripe_customer_id
+FROM customer_claim c
+WHERE NOT EXISTS (
+  SELECT FROM account a
+  WHERE a.source = 'operator' AND (a.customer_id = c.customer_id OR a.stripe_customer_id = c.stripe_customer_id))
+ORDER BY c.customer_id, c.deleted, c.created_at, c.stripe_customer_id COLLATE "C";
+
 ALTER TABLE invoice
   -- When a draft becomes final by itself; null when it does not, or is final.
   ADD COLUMN finalizes_at timestamptz,

@@ -16,7 +16,7 @@ WITH RECURSIVE one AS (
     WHERE ($1::text IS NULL OR stripe_customer_id = (SELECT stripe_customer_id FROM one))
       AND (stripe_customer_id, event_name) > (r.stripe_customer_id, r.event_name)
     ORDER BY 1, 2 LIMIT 1) AS n
-), some AS (
+), chosen AS (
   SELECT * FROM (
     (SELECT stripe_customer_id, event_name FROM reported LIMIT $7)
     UNION
@@ -32,5 +32,5 @@ SELECT s.stripe_customer_id, s.event_name, now() AS now,
         OR b.customer_id = (SELECT a.customer_id FROM account a WHERE a.stripe_customer_id = s.stripe_customer_id))
       AND b.boundary > $3 AND b.boundary < $4
     ORDER BY b.boundary) AS boundaries
-FROM some s
+FROM chosen s
 ORDER BY 1, 2;

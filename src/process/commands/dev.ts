@@ -3,6 +3,7 @@ import { resolve } from "node:path";
 import { Command } from "commander";
 import { migrate } from "../../postgres/migrate.ts";
 import { openPool } from "../../postgres/pool.ts";
+import { THIN_WEBHOOK_PATH, WEBHOOK_PATH } from "../../webhook/app.ts";
 import { startService } from "../compose.ts";
 import { processEnvironment } from "../config/environment.ts";
 import { readMeterCatalog } from "../config/meter-catalog.ts";
@@ -111,7 +112,8 @@ async function simulate(
   const stripe = await startSimulatedStripe({
     host: "127.0.0.1",
     port: config.stripeSimulatorPort,
-    webhookUrl: `http://127.0.0.1:${webhookPort}/webhooks/stripe`,
+    webhookUrl: `http://127.0.0.1:${webhookPort}${WEBHOOK_PATH}`,
+    thinWebhookUrl: `http://127.0.0.1:${webhookPort}${THIN_WEBHOOK_PATH}`,
     dataDir: config.dataDir,
     eventNames,
   });

@@ -13,6 +13,7 @@ interface Options {
   readonly json?: true;
   readonly data?: string;
   readonly webhookUrl?: string;
+  readonly thinWebhookUrl?: string;
 }
 
 export function buildCommand(): Command {
@@ -22,19 +23,23 @@ export function buildCommand(): Command {
         "No request reaches Stripe. A meter is made for every event name of metering.config.json.",
     )
     .option("--data <file>", "keep its state in this file; without it nothing survives the end")
-    .option("--webhook-url <url>", "send events there, signed with the first STRIPE_WEBHOOK_SECRET")
+    .option("--webhook-url <url>", "send snapshot events there, signed with the first STRIPE_WEBHOOK_SECRET")
+    .option("--thin-webhook-url <url>", "send thin events there, signed with the first STRIPE_THIN_WEBHOOK_SECRET")
     .option("--json", 'print {"url":...} when it is up, instead of for people')
     .addHelpText(
       "after",
       `
-Settings: STRIPE_SIMULATOR_PORT, METERING_HOST, METERING_CONFIG; STRIPE_WEBHOOK_SECRET with --webhook-url.
+Settings: STRIPE_SIMULATOR_PORT, METERING_HOST, METERING_CONFIG; STRIPE_WEBHOOK_SECRET with --webhook-url,
+STRIPE_THIN_WEBHOOK_SECRET with --thin-webhook-url.
 Exit codes: 0 ended by a signal, 1 it could not be started, 2 the configuration is wrong.
 Example: metering stripe-simulator --data simulator.jsonl
   and then: STRIPE_API_BASE=http://127.0.0.1:12111 STRIPE_SECRET_KEY=sk_test_simulated metering serve`,
     )
     .action(async (options: Options) => {
-      const required = options.webhookUrl === undefined ? [] : (["stripeWebhookSecrets"] as const);
-      const config = parseConfig(processEnvironment(), required);
+      const config = parseConfig(processEnvironment(), [
+        ...(options.webhookUrl === undefined ? [] : (["stripeWebhookSecrets"] as const)),
+        ...(options.thinWebhookUrl === undefined ? [] : (["stripeThinWebhookSecrets"] as const)),
+      ]);
       const logger = createLogger(config.logLevel, secretsOf(config), process.stderr);
       process.exitCode = await runUntilStopped({
         async start(closers) {
@@ -53,12 +58,17 @@ Example: metering stripe-simulator --data simulator.jsonl
 async function startSimulator(config: Config, options: Options): Promise<{ url: string; close: () => Promise<void> }> {
   const catalog = readMeterCatalog(config.catalogFile);
   await requireFreePorts(config, ["stripeSimulatorPort"]);
+  const { webhookUrl, thinWebhookUrl } = options;
   const [secret = ""] = config.stripeWebhookSecrets;
+  const [thinSecret = ""] = config.stripeThinWebhookSecrets;
   const simulator = await startStripeSimulator({
     host: config.host,
     port: config.stripeSimulatorPort,
     dataFile: options.data,
-    webhookEndpoints: options.webhookUrl === undefined ? [] : [{ url: options.webhookUrl, secret }],
+    webhookEndpoints: [
+      ...(webhookUrl === undefined ? [] : [{ url: webhookUrl, secret }]),
+      ...(thinWebhookUrl === undefined ? [] : [{ url: thinWebhookUrl, secret: thinSecret, payload: "thin" } as const]),
+    ],
   });
   await makeSimulatedMeters(
     simulator.url,

@@ -69,6 +69,16 @@ export const SETTINGS = {
     secret: true,
     parse: parseWebhookSecrets,
   } satisfies Setting<readonly string[]>,
+  customerMetadataKey: {
+    ...text({
+      env: "METERING_CUSTOMER_METADATA_KEY",
+      meaning: "Key in a Stripe customer's metadata that holds your own id of the customer: webhooks map by it.",
+      fallback: "metering_customer_id",
+      range: "1..40 characters, no square brackets",
+      whenToChange: "when your Stripe customers carry your id under another key",
+    }),
+    parse: parseMetadataKey,
+  } satisfies Setting<string>,
   stripeApiBase: optionalUrl({
     env: "STRIPE_API_BASE",
     meaning: "Where the Stripe API is. Refused together with a live key: real invoices must not depend on a stand-in.",
@@ -338,6 +348,12 @@ function parseWebhookSecrets(value: string): readonly string[] {
   const secrets = value.split(",").map((secret) => secret.trim());
   if (secrets.length <= 10 && secrets.every((secret) => /^whsec_[A-Za-z0-9+/=_-]+$/.test(secret))) return secrets;
   throw new SettingProblem("must be 1 to 10 signing secrets, whsec_..., separated by commas");
+}
+
+function parseMetadataKey(value: string): string {
+  // What Stripe takes for a key.
+  if (/^[^[\]]{1,40}$/u.test(value)) return value;
+  throw new SettingProblem("must have 1..40 characters and no square brackets");
 }
 
 function parseBoolean(value: string): boolean {

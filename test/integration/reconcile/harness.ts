@@ -83,6 +83,13 @@ export async function startWorld(settings: Partial<ReconcileSettings> = {}, data
   const pass = (parts?: Parameters<typeof reconcile>[0]) => reconcile(parts).pass(tenure);
   return {
     pool,
+    /** For commands that work on this deployment. */
+    environment: {
+      DATABASE_URL: database.url,
+      STRIPE_SECRET_KEY: "sk_test_1",
+      STRIPE_API_BASE: simulator.url,
+      METERING_RECONCILE_LAG: "10m",
+    },
     simulator,
     stripe,
     customer,

@@ -1,8 +1,7 @@
 // Webhooks as Stripe sends them: the simulator delivers, the worker reads back through the official SDK.
 import { randomUUID } from "node:crypto";
 import type Stripe from "stripe";
-import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
-import type { StripeObjects } from "../../../src/app/ports/accounts.ts";
+import { afterAll, beforeAll, beforeEach, expect, onTestFinished, test } from "vitest";
 import { readAccount } from "../../../src/postgres/accounts.ts";
 import { openDeployment } from "../../../src/postgres/deployment.ts";
 import { openStripe } from "../../../src/stripe/client.ts";
@@ -11,7 +10,16 @@ import type { StripeSimulator } from "../../../src/stripe-simulator/server.ts";
 import { startCheckedSimulator } from "../../support/checked-simulator.ts";
 import { createTestDatabase, type TestDatabase } from "../../support/postgres.ts";
 import { pickSeed, randomFrom } from "../../support/seed.ts";
-import { accountState, SECRET, SHARDS, settled, startWebhookService, type WebhookService } from "./webhook-service.ts";
+import {
+  accountState,
+  type Objects,
+  SECRET,
+  SHARDS,
+  settled,
+  startWebhookService,
+  THIN_SECRET,
+  type WebhookService,
+} from "./webhook-service.ts";
 
 const HOUR = 3_600_000;
 const DAY = 24 * HOUR;
@@ -69,11 +77,12 @@ async function allEvents(stripe: Stripe): Promise<Stripe.Event[]> {
 
 test("a subscription's life, each event delivered by the simulator as it happens", async () => {
   // Each needs the other's address: the service reads through what is set once the simulator listens.
-  let objects: StripeObjects | undefined;
+  let objects: Objects | undefined;
   const reading = () => objects ?? expect.unreachable("an event came before Stripe was there");
   const service = await startWebhookService(database.pool, {
     subscription: (id, signal) => reading().subscription(id, signal),
     invoice: (id, signal) => reading().invoice(id, signal),
+    customer: (id, signal) => reading().customer(id, signal),
   });
   const { simulator, stripe } = await startSimulator(service.url);
   objects = stripeObjects(stripe, logger);
@@ -188,6 +197,49 @@ test("any permutation and repetition of the same deliveries ends in the same acc
   }
 });
 
+test("a customer's metadata maps it; deleted, it entitles nothing, and its usage is still its own", async () => {
+  let objects: Objects | undefined;
+  const reading = () => objects ?? expect.unreachable("an event came before Stripe was there");
+  const service = await startWebhookService(database.pool, {
+    customer: (id, signal) => reading().customer(id, signal),
+    subscription: (id, signal) => reading().subscription(id, signal),
+    invoice: (id, signal) => reading().invoice(id, signal),
+  });
+  const { simulator, stripe } = await startSimulator(service.url);
+  objects = stripeObjects(stripe, logger);
+  service.run();
+  const catchUp = async () => {
+    await simulator.webhooksSettled();
+    await settled(database.pool);
+  };
+  const { customer, subscription } = await subscribe(stripe);
+  await catchUp();
+  await stripe.customers.update(customer, { metadata: { metering_customer_id: "acme" } });
+  await catchUp();
+  const account = () => readAccount(database.pool, "acme", simulator.nowMs(), GRACE);
+  expect(await account()).toMatchObject({ subscriptionStatus: "active", entitled: true });
+  const boundaries = "SELECT boundary FROM period_boundary WHERE customer_id = $1 ORDER BY 1";
+  const [own, mapped] = [
+    await database.pool.query(boundaries, [customer]),
+    await database.pool.query(boundaries, ["acme"]),
+  ];
+  expect(mapped.rows).toEqual(own.rows);
+  expect(mapped.rows).toHaveLength(2);
+
+  await stripe.customers.del(customer);
+  await simulator.webhooksSettled();
+  // The subscription's own end was not heard of.
+  await database.pool.query(
+    "DELETE FROM stripe_event WHERE type = 'customer.subscription.deleted' AND state = 'received'",
+  );
+  await settled(database.pool);
+  expect(await account()).toMatchObject({ subscriptionStatus: "canceled", entitled: false });
+  expect((await database.pool.query("SELECT customer_id, stripe_customer_id FROM account")).rows).toEqual([
+    { customer_id: "acme", stripe_customer_id: customer },
+  ]);
+  expect((await stripe.subscriptions.retrieve(subscription)).status).toBe("canceled");
+});
+
 test("events that are heard of three periods late: every boundary is known all the same, by the invoices", async () => {
   const { simulator, stripe } = await startSimulator();
   const { customer, subscription } = await subscribe(stripe);
@@ -206,6 +258,52 @@ test("events that are heard of three periods late: every boundary is known all t
     [customer],
   );
   expect(rows.map((row) => row.boundary.getTime())).toEqual(ends);
+});
+
+test("the stream threw an event away: the simulator says so by a thin event, and the report is held", async () => {
+  let objects: Objects | undefined;
+  const reading = () => objects ?? expect.unreachable("an event came before Stripe was there");
+  const service = await startWebhookService(database.pool, {
+    meterErrorReport: (id, signal) => reading().meterErrorReport(id, signal),
+  });
+  service.run();
+  const webhookEndpoints = [{ url: service.thinUrl, secret: THIN_SECRET, payload: "thin" } as const];
+  const simulator = await startStripeSimulator({ webhookEndpoints });
+  onTestFinished(() => simulator.close());
+  const open = (secretKey: string) =>
+    openStripe({ secretKey, apiBase: new URL(simulator.url), maxSockets: 2, timeoutMs: 10_000 });
+  const stripe = open("sk_test_x");
+  objects = stripeObjects(stripe, logger);
+  const default_aggregation = { formula: "sum" } as const;
+  await stripe.billing.meters.create({ display_name: "tokens", event_name: "tokens", default_aggregation });
+  const customer = await stripe.customers.create({});
+  await database.pool.query(
+    `INSERT INTO report (identifier, customer_id, stripe_customer_id, event_name, window_start, sequence, value, event_timestamp, state,
+       settled_at, first_attempt_at, lease_epoch)
+     SELECT id, id, 'cus_1', event_name, now(), 0, 5, now(), 'sent', now(), now(), 1
+     FROM (VALUES ('good', 'tokens'), ('bad', 'tokens'), ('lost', 'nothing')) AS r(id, event_name)`,
+  );
+
+  const { authentication_token } = await stripe.v2.billing.meterEventSession.create();
+  const payload = (stripe_customer_id: string) => ({ stripe_customer_id, value: "5" });
+  const events = [
+    { event_name: "tokens", identifier: "good", payload: payload(customer.id) },
+    { event_name: "tokens", identifier: "bad", payload: payload("cus_nobody") },
+    { event_name: "nothing", identifier: "lost", payload: payload(customer.id) },
+  ];
+  await open(authentication_token).v2.billing.meterEventStream.create({ events });
+  await simulator.advanceClock(13_000);
+  await simulator.webhooksSettled();
+  await settled(database.pool);
+
+  const { rows } = await database.pool.query("SELECT identifier, state, reason, message FROM report ORDER BY 1");
+  expect(rows).toEqual([
+    { identifier: "bad", state: "held", reason: "meter_event_customer_not_found", message: expect.any(String) },
+    { identifier: "good", state: "sent", reason: "", message: "" },
+    { identifier: "lost", state: "held", reason: "no_meter", message: expect.stringContaining("nothing") },
+  ]);
+  const compared = await database.pool.query("SELECT DISTINCT event_name FROM reconcile_request ORDER BY 1");
+  expect(compared.rows).toEqual([{ event_name: "nothing" }, { event_name: "tokens" }]);
 });
 
 test("an object that Stripe does not know: applied, with nothing", async () => {

@@ -53,9 +53,10 @@ export async function startWebhookService(pool: Pool, objects: Partial<Objects>)
   const unread = (id: string) => expect.unreachable(`${id} was read`);
   const worker = new ApplyStripeEvents({
     inbox,
-    objects: { subscription: unread, invoice: unread, meterErrorReport: unread, ...objects },
+    objects: { subscription: unread, invoice: unread, customer: unread, meterErrorReport: unread, ...objects },
     accounts: postgresAccounts(pool, { catalog: testCatalog(), shardCount: SHARDS, logger }, LEASE),
     meterErrors: postgresMeterErrors(pool, LEASE),
+    customerMetadataKey: "metering_customer_id",
     onHeld: (reason, reports) => held.set(reason, (held.get(reason) ?? 0) + reports),
     flushRequests: {
       async request(customerId) {
