@@ -1,6 +1,8 @@
 // The people of the world put onto the timeline: customers subscribe, leave, pause, are mapped; their records reach the service.
 import { compareText, fingerprintOf, type UsageRecord } from "../src/domain/usage-record.ts";
 import { readDeployment } from "../src/postgres/deployment.ts";
+import { mapCustomer } from "../src/postgres/customer-mappings.ts";
+import type { RecutContext } from "../src/postgres/recut.ts";
 import { findHeld, retryHeld } from "../src/postgres/report-desk.ts";
 import type { Pool } from "../src/postgres/pool.ts";
 import type { KnownCustomer } from "./checks.ts";
@@ -9,7 +11,6 @@ import type { Oracle } from "./oracle.ts";
 import type { SimulatedAccount } from "./simulated-account.ts";
 import type { Happening, Timeline } from "./timeline.ts";
 import type { VirtualClock } from "./virtual-clock.ts";
-import type { VirtualDatabase } from "./virtual-database.ts";
 import { DAY_MS, MINUTE_MS, type World, type WorldCustomer, type WorldRecord } from "./world.ts";
 
 export interface CastParts {
@@ -19,9 +20,9 @@ export interface CastParts {
   readonly oracle: Oracle;
   readonly timeline: Timeline;
   readonly clock: VirtualClock;
-  readonly database: VirtualDatabase;
   /** A connection of somebody with a shell. */
   readonly operator: Pool;
+  readonly recut: RecutContext;
 }
 
 /** An operator looks at what Stripe refused, mends the cause, and has it sent again. */
@@ -50,10 +51,10 @@ export class Cast {
   /** Makes the customers, and puts on the timeline what they will do. */
   async enter(): Promise<void> {
     const { world, account, timeline } = this.#parts;
-    for (const { index, mappedAtMs } of world.customers) {
+    for (const { index, mapping } of world.customers) {
       const stripeCustomerId = await account.addCustomer(`customer ${index}`);
-      const customerId = mappedAtMs === undefined ? stripeCustomerId : `acct-${index}`;
-      this.known.push({ index, customerId, stripeCustomerId, mapped: mappedAtMs !== Number.POSITIVE_INFINITY });
+      const customerId = mapping === undefined ? stripeCustomerId : `acct-${index}`;
+      this.known.push({ index, customerId, stripeCustomerId, mapped: mapping?.atMs !== Number.POSITIVE_INFINITY });
     }
     timeline.putAll(world.customers.flatMap((customer) => this.#doingsOf(customer)));
     timeline.putAll(this.#arrivals());
@@ -70,8 +71,8 @@ export class Cast {
     this.retried += (await retryHeld(operator, deploymentId, identifiers)).length;
   }
 
-  #doingsOf({ index, subscribing, leaving, pausing, mappedAtMs }: WorldCustomer): Happening[] {
-    const { account, database } = this.#parts;
+  #doingsOf({ index, subscribing, leaving, pausing, mapping }: WorldCustomer): Happening[] {
+    const { account, operator } = this.#parts;
     const { customerId, stripeCustomerId } = this.#customer(index);
     let subscription = "";
     const doings: Happening[] = [];
@@ -84,12 +85,10 @@ export class Cast {
       at(pausing.atMs, () => account.pause(subscription, true));
       at(pausing.untilMs, () => account.pause(subscription, false));
     }
-    if (mappedAtMs !== undefined && Number.isFinite(mappedAtMs)) {
-      at(mappedAtMs, async () => {
-        await database.admin.query("INSERT INTO account (customer_id, stripe_customer_id) VALUES ($1, $2)", [
-          customerId,
-          stripeCustomerId,
-        ]);
+    if (mapping !== undefined && Number.isFinite(mapping.atMs)) {
+      at(mapping.atMs, async () => {
+        if (mapping.by === "metadata") await account.nameCustomer(stripeCustomerId, customerId);
+        else await mapCustomer(operator, this.#parts.recut, customerId, stripeCustomerId, false);
       });
     }
     for (const months of [0, 1, 2]) {

@@ -1,4 +1,5 @@
 // What must hold in the end. Each violation says what is wrong, and for whom.
+import { HELD_OUTCOME_UNKNOWN } from "../src/domain/report.ts";
 import { EVENT_NAMES, type EventName } from "./catalog.ts";
 import type { DriftRow, LedgerReading, ReportRow, WindowRow } from "./ledger-reading.ts";
 import type { Oracle, Span } from "./oracle.ts";
@@ -110,9 +111,13 @@ function identifierProblems({ ledger, stripe }: Evidence): string[] {
 }
 
 /** The ledger holds what was acknowledged, and no window spans a boundary. */
-function ledgerProblems({ customer, eventName, oracle, windows, drifts, periods }: Lane): string[] {
+function ledgerProblems({ customer, eventName, oracle, windows, reports, drifts, periods }: Lane): string[] {
   const open = drifts.filter(({ what }) => what.includes(" open"));
   const problems = open.map(({ startMs, what }) => `the drift of ${at(startMs)} is left: ${what}`);
+  const doubtful = reports.filter(({ state, reason }) => state === "held" && reason === HELD_OUTCOME_UNKNOWN);
+  problems.push(
+    ...doubtful.map(({ identifier }) => `${identifier} is held, and nobody found out whether it was counted`),
+  );
   const expected = oracle.total(customer.index)[eventName];
   const total = sum(windows, (row) => row.total);
   if (total !== expected) problems.push(`the ledger holds ${total}, but ${expected} was acknowledged`);

@@ -38,6 +38,7 @@ import { HOUR_MS, MINUTE_MS } from "./world.ts";
 export const SHARDS = 4;
 export const LEASE = "flush";
 export const LEASE_TTL_MS = 24 * HOUR_MS;
+export const METADATA_KEY = "metering_customer_id";
 export const STRIPE_KEY = "sk_test_simulated";
 export const WEBHOOK_SECRET = "whsec_simulated";
 export const THIN_WEBHOOK_SECRET = "whsec_simulated_thin";
@@ -156,6 +157,7 @@ export async function startWebhookProcess(ground: Ground, name: string, port: nu
     accounts: postgresAccounts(pool, { catalog: CATALOG, shardCount: SHARDS, logger }, LEASE),
     meterErrors: postgresMeterErrors(pool, LEASE),
     onHeld: () => {},
+    customerMetadataKey: METADATA_KEY,
     flushRequests: postgresFlushRequests(pool, LEASE),
     clock,
     logger,

@@ -4,6 +4,7 @@ import type { FlushObserver } from "../src/app/flush.ts";
 import { freePort } from "../src/process/embedded/free-port.ts";
 import { startStripeSimulator } from "../src/stripe-simulator/server.ts";
 import { THIN_WEBHOOK_PATH, WEBHOOK_PATH } from "../src/webhook/app.ts";
+import { CATALOG } from "./catalog.ts";
 import { Activity } from "./activity.ts";
 import { Cast } from "./cast.ts";
 import { judge, type Verdict } from "./checks.ts";
@@ -12,7 +13,7 @@ import { Deployment } from "./deployment.ts";
 import { readLedger } from "./ledger-reading.ts";
 import { Notebook } from "./notebook.ts";
 import { Oracle } from "./oracle.ts";
-import { LEASE_TTL_MS, THIN_WEBHOOK_SECRET, WEBHOOK_SECRET } from "./processes.ts";
+import { LEASE_TTL_MS, SHARDS, THIN_WEBHOOK_SECRET, WEBHOOK_SECRET } from "./processes.ts";
 import { Random } from "./random.ts";
 import { SimulatedAccount } from "./simulated-account.ts";
 import { Stage } from "./stage.ts";
@@ -113,8 +114,9 @@ export async function playQuarter({
   try {
     await deployment.start();
     const account = await SimulatedAccount.create(simulator);
+    const recut = { catalog: CATALOG, shardCount: SHARDS, logger: notebook.logger };
     const operator = database.connect("operator");
-    const cast = new Cast({ world, account, deployment, oracle, timeline, clock, database, operator });
+    const cast = new Cast({ world, account, deployment, oracle, timeline, clock, operator, recut });
     await cast.enter();
     if (weather !== undefined) timeline.putAll(happenings(weather, world.endMs, simulator, deployment));
     for (let dayMs = world.startMs; dayMs < world.endMs; dayMs += DAY_MS) {

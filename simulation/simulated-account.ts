@@ -4,7 +4,7 @@ import { openStripe } from "../src/stripe/client.ts";
 import { ensureMeters } from "../src/stripe/meters.ts";
 import type { StripeSimulator } from "../src/stripe-simulator/server.ts";
 import { EVENT_NAMES, type EventName } from "./catalog.ts";
-import { STRIPE_KEY } from "./processes.ts";
+import { METADATA_KEY, STRIPE_KEY } from "./processes.ts";
 import type { Leaving, Subscribing } from "./world.ts";
 
 /** No faults on the owner's own calls: the limit is for a machine that is busy. */
@@ -54,6 +54,11 @@ export class SimulatedAccount {
       ...(backdatedToMs !== undefined && { backdate_start_date: backdatedToMs / 1_000 }),
     });
     return subscription.id;
+  }
+
+  /** Says in Stripe's metadata what the service calls this customer. */
+  async nameCustomer(customer: string, customerId: string): Promise<void> {
+    await this.#stripe.customers.update(customer, { metadata: { [METADATA_KEY]: customerId } });
   }
 
   async leave(subscription: string, { how }: Leaving): Promise<void> {

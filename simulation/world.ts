@@ -37,14 +37,20 @@ export interface Leaving {
   readonly how: "at_period_end" | "now_with_invoice" | "now";
 }
 
+export interface Mapping {
+  /** Infinity: never. */
+  readonly atMs: number;
+  readonly by: "operator" | "metadata";
+}
+
 export interface WorldCustomer {
   readonly index: number;
   readonly subscribing: Subscribing;
   readonly leaving: Leaving | undefined;
   /** Paused and resumed within one period. */
   readonly pausing: { readonly atMs: number; readonly untilMs: number } | undefined;
-  /** The service knows the customer by an id of its own; mapped then, or never (Infinity). Undefined: by Stripe's id. */
-  readonly mappedAtMs: number | undefined;
+  /** The service knows the customer by an id of its own. Undefined: by Stripe's id. */
+  readonly mapping: Mapping | undefined;
 }
 
 export interface WorldRecord {
@@ -107,8 +113,13 @@ function drawCustomer(random: Random, index: number, { turbulence }: Trouble): W
         }
       : undefined;
   const pausing = kind >= 0.24 && kind < 0.3 ? pausedWithin(random, subscribing) : undefined;
-  const mappedAtMs = kind >= 0.42 && kind < 0.44 ? Number.POSITIVE_INFINITY : undefined;
-  return { index, subscribing, leaving, pausing, mappedAtMs };
+  const mapping = kind >= 0.3 && kind < 0.46 ? drawMapping(random, kind >= 0.44) : undefined;
+  return { index, subscribing, leaving, pausing, mapping };
+}
+
+function drawMapping(random: Random, never: boolean): Mapping {
+  const by = random.pick(["operator", "metadata"] as const);
+  return { by, atMs: never ? Number.POSITIVE_INFINITY : START_MS + random.whole(HOUR_MS, 40 * DAY_MS) };
 }
 
 /** Well inside the first whole period, so that no renewal falls into it. */
