@@ -62,6 +62,7 @@ async function onePass(pool: Pool): Promise<{ planned: number; passMs: number }>
     requests: postgresFlushRequests(pool, LEASE),
     sink: NOTHING_IS_SENT,
     deploymentId: "bench",
+    lateUsage: "current_period",
     settings: FLUSH_SETTINGS,
     clock: SYSTEM_CLOCK,
     logger: silent,

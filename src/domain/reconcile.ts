@@ -197,12 +197,12 @@ function consequences(reports: readonly SpanReport[]): Consequences {
 function hindranceOf(
   view: SpanView,
   { lagMs, repairLimit, apply }: ReconcilePolicy,
-  { explanation, about }: Explained,
+  { explanation, suspects }: Explained,
   drift: Drift,
 ): Hindrance | undefined {
   const difference = drift.counted - drift.expected;
   const size = difference < 0n ? -difference : difference;
-  if (!isOnOneSide(view, about)) return "boundary";
+  if (!isOnOneSide(view, suspects)) return "boundary";
   if (view.nowMs - view.startMs >= REPAIR_HORIZON_MS) return "too_old";
   if (size > VALUE_MAX) return "too_large";
   if (apply) return undefined;
@@ -215,14 +215,14 @@ function hindranceOf(
 }
 
 /** Whether all that the difference may be about is in one billing period. Of what is foreign nobody knows when in the minute it was. */
-function isOnOneSide({ boundariesMs }: SpanView, about: readonly SpanReport[]): boolean {
-  const periods = about.map(({ timestampMs }) => boundariesMs.filter((boundary) => boundary <= timestampMs).length);
+function isOnOneSide({ boundariesMs }: SpanView, suspects: readonly SpanReport[]): boolean {
+  const periods = suspects.map(({ timestampMs }) => boundariesMs.filter((boundary) => boundary <= timestampMs).length);
   return boundariesMs.length === 0 || new Set(periods).size === 1;
 }
 
-function remedyOf(view: SpanView, { explanation, code, about }: Explained, difference: bigint): Remedy {
+function remedyOf(view: SpanView, { explanation, code, suspects }: Explained, difference: bigint): Remedy {
   const cancelled = explanation === "counted_twice" ? cancellable(view, difference) : undefined;
-  const { customerId, payload, windowStartMs, timestampMs, late } = cancelled ?? anchorOf(view, about, difference);
+  const { customerId, payload, windowStartMs, timestampMs, late } = cancelled ?? anchorOf(view, suspects, difference);
   const heldFor = explanation === "refused" ? code : undefined;
   return {
     customerId,

@@ -1,11 +1,7 @@
 // `metering status`: where the usage and the money are.
 import { Command } from "commander";
-import { checkSchema } from "../../postgres/migrate.ts";
-import { openPool } from "../../postgres/pool.ts";
 import { readStatus, type Status } from "../../postgres/status.ts";
-import { processEnvironment } from "../config/environment.ts";
-import { parseConfig } from "../config/parse-config.ts";
-import { serviceEnvironment } from "../dev-directory.ts";
+import { withDatabase } from "../command-database.ts";
 
 export function buildCommand(): Command {
   return new Command("status")
@@ -20,23 +16,12 @@ Settings: DATABASE_URL; without it, the database of the "metering dev" that runs
 Exit codes: 0 shown, 1 the database cannot be read, 2 the configuration is wrong.
 Example: metering status --json | jq .held`,
     )
-    .action(async (options: { json?: true }) => {
-      const config = parseConfig(await serviceEnvironment(processEnvironment()), ["databaseUrl"]);
-      const pool = openPool({
-        connectionString: config.databaseUrl ?? "",
-        applicationName: "metering status",
-        maxConnections: 1,
-        statementTimeoutMs: config.statementTimeoutMs,
-        onIdleError: () => {},
-      });
-      try {
-        await checkSchema(pool);
+    .action((options: { json?: true }) =>
+      withDatabase("status", async ({ pool }) => {
         const status = await readStatus(pool);
         process.stdout.write(options.json ? `${JSON.stringify(status)}\n` : describe(status));
-      } finally {
-        await pool.end();
-      }
-    });
+      }),
+    );
 }
 
 function describe(status: Status): string {
