@@ -1,12 +1,8 @@
 // The people of the world put onto the timeline: customers subscribe, leave, pause, are mapped; their records reach the service.
 import { compareText, fingerprintOf, type UsageRecord } from "../src/domain/usage-record.ts";
-import { readDeployment } from "../src/postgres/deployment.ts";
-import { mapCustomer } from "../src/postgres/customer-mappings.ts";
-import type { RecutContext } from "../src/postgres/recut.ts";
-import { findHeld, retryHeld } from "../src/postgres/report-desk.ts";
-import type { Pool } from "../src/postgres/pool.ts";
 import type { KnownCustomer } from "./checks.ts";
 import type { Deployment } from "./deployment.ts";
+import type { Operator } from "./operator.ts";
 import type { Oracle } from "./oracle.ts";
 import type { SimulatedAccount } from "./simulated-account.ts";
 import type { Happening, Timeline } from "./timeline.ts";
@@ -20,15 +16,11 @@ export interface CastParts {
   readonly oracle: Oracle;
   readonly timeline: Timeline;
   readonly clock: VirtualClock;
-  /** A connection of somebody with a shell. */
-  readonly operator: Pool;
-  readonly recut: RecutContext;
+  readonly operator: Operator;
 }
 
 /** An operator looks at what Stripe refused, mends the cause, and has it sent again. */
 const OPERATOR_MS = 3 * DAY_MS;
-const MENDED_REASON = "archived_meter";
-const HELD_MAX = 1_000;
 
 /** Around a renewal, the service is given its turns often: draft, grace, finalization. */
 const AROUND_RENEWAL_MS = [-10_000, 5_000, 90_000, 10 * MINUTE_MS, 20 * MINUTE_MS, 35 * MINUTE_MS, 55 * MINUTE_MS];
@@ -40,9 +32,7 @@ const TOGETHER_MS = 2_000;
 export class Cast {
   readonly #parts: CastParts;
   readonly known: KnownCustomer[] = [];
-  duplicates = 0;
-  refused = 0;
-  retried = 0;
+  readonly counts = { duplicates: 0, refused: 0, voided: 0 };
 
   constructor(parts: CastParts) {
     this.#parts = parts;
@@ -50,7 +40,7 @@ export class Cast {
 
   /** Makes the customers, and puts on the timeline what they will do. */
   async enter(): Promise<void> {
-    const { world, account, timeline } = this.#parts;
+    const { world, account, timeline, operator } = this.#parts;
     for (const { index, mapping } of world.customers) {
       const stripeCustomerId = await account.addCustomer(`customer ${index}`);
       const customerId = mapping === undefined ? stripeCustomerId : `acct-${index}`;
@@ -58,17 +48,10 @@ export class Cast {
     }
     timeline.putAll(world.customers.flatMap((customer) => this.#doingsOf(customer)));
     timeline.putAll(this.#arrivals());
+    timeline.putAll(world.voids.map(({ record, atMs }) => ({ atMs, run: () => this.#void(record) })));
     for (let atMs = world.startMs + OPERATOR_MS; atMs <= world.endMs + OPERATOR_MS; atMs += OPERATOR_MS) {
-      timeline.put(Math.min(atMs, world.endMs), () => this.#retryHeld());
+      timeline.put(Math.min(atMs, world.endMs), () => operator.retryHeld());
     }
-  }
-
-  async #retryHeld(): Promise<void> {
-    const { operator } = this.#parts;
-    const { deploymentId } = await readDeployment(operator);
-    const filter = { reason: MENDED_REASON, customerId: undefined };
-    const { identifiers } = await findHeld(operator, filter, "", HELD_MAX);
-    this.retried += (await retryHeld(operator, deploymentId, identifiers)).length;
   }
 
   #doingsOf({ index, subscribing, leaving, pausing, mapping }: WorldCustomer): Happening[] {
@@ -88,7 +71,7 @@ export class Cast {
     if (mapping !== undefined && Number.isFinite(mapping.atMs)) {
       at(mapping.atMs, async () => {
         if (mapping.by === "metadata") await account.nameCustomer(stripeCustomerId, customerId);
-        else await mapCustomer(operator, this.#parts.recut, customerId, stripeCustomerId, false);
+        else await operator.map(customerId, stripeCustomerId);
       });
     }
     for (const months of [0, 1, 2]) {
@@ -124,13 +107,21 @@ export class Cast {
       const result = results[i];
       if (result === undefined) throw new Error(`no result for ${record.key}`);
       if ("error" in result) {
-        if (result.error.failure.kind === "idempotency_key_reused") this.refused += 1;
+        if (result.error.failure.kind === "idempotency_key_reused") this.counts.refused += 1;
         else away.push(record);
-      } else if (result.outcome === "duplicate" && oracle.has(record)) this.duplicates += 1;
+      } else if (result.outcome === "duplicate" && oracle.has(record)) this.counts.duplicates += 1;
       // A duplicate of a call whose answer was lost is new to the caller.
       else oracle.recorded(record, clock.nowMs());
     }
     if (away.length > 0) timeline.put(clock.nowMs() + RECORD_AGAIN_MS, () => this.#record(away));
+  }
+
+  /** Only what was recorded, and as it was: another record may stand under the key. */
+  async #void(record: WorldRecord): Promise<void> {
+    const { operator, oracle } = this.#parts;
+    if (!oracle.has(record)) return;
+    await operator.voidRecord(this.#customer(record.customer).customerId, record.key);
+    if (oracle.voided(record)) this.counts.voided += 1;
   }
 
   #usageRecord({ customer, key, eventTimeMs, model, input, output }: WorldRecord): UsageRecord {

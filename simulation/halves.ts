@@ -25,17 +25,22 @@ export const SINKS: readonly SinkName[] = ["v1", "stream"];
 
 export type Halves = ReadonlyMap<SinkName, QuarterResult>;
 
-/** `onProgress` hears percents. Rejects when the simulation itself fails; what does not add up is in the results. */
+/**
+ * `onProgress` hears percents. Rejects when the simulation itself fails, and when `interruption` does; what does not add up is in the
+ * results.
+ */
 export async function play(
   options: SimulationOptions,
+  interruption: Promise<never>,
   onProgress: (percent: number, what: string) => void,
 ): Promise<Halves> {
-  if (options.serverUrl !== undefined) return playOn(options.serverUrl, options, onProgress);
+  const playOnServer = (url: string) => Promise.race([playOn(url, options, onProgress), interruption]);
+  if (options.serverUrl !== undefined) return playOnServer(options.serverUrl);
   const dataDir = mkdtempSync(join(tmpdir(), "metering-simulate-billing-"));
   // The data is thrown away.
   const server = await startEmbeddedPostgres({ dataDir, settings: { fsync: "off" } });
   try {
-    return await playOn(server.url("postgres"), options, onProgress);
+    return await playOnServer(server.url("postgres"));
   } finally {
     await server.stop();
     rmSync(dataDir, { recursive: true, force: true });

@@ -12,6 +12,7 @@ interface Fact {
   readonly eventTimeMs: number;
   readonly arrivedMs: number;
   readonly quantities: Record<EventName, bigint>;
+  voided: boolean;
 }
 
 export class Oracle {
@@ -24,7 +25,8 @@ export class Oracle {
   recorded(record: WorldRecord, arrivedMs: number): void {
     const facts = this.#factsOf(record.customer);
     if (facts.has(record.key)) throw new Error(`${record.key} was acknowledged as new twice`);
-    facts.set(record.key, { eventTimeMs: record.eventTimeMs, arrivedMs, quantities: billed(record) });
+    const { eventTimeMs } = record;
+    facts.set(record.key, { eventTimeMs, arrivedMs, quantities: billed(record), voided: false });
     this.records += 1;
   }
 
@@ -32,11 +34,20 @@ export class Oracle {
     return this.#factsOf(record.customer).has(record.key);
   }
 
+  /** A record was taken back: nothing is to be billed for it. False when it was before. */
+  voided({ customer, key }: WorldRecord): boolean {
+    const fact = this.#factsOf(customer).get(key);
+    if (fact === undefined) throw new Error(`${key} was voided, but never acknowledged`);
+    const isFirst = !fact.voided;
+    fact.voided = true;
+    return isFirst;
+  }
+
   /** What was recorded with an event time in the span. */
   sum(customer: number, eventName: EventName, { startMs, endMs }: Span): bigint {
     let sum = 0n;
     for (const fact of this.#factsOf(customer).values()) {
-      if (fact.eventTimeMs >= startMs && fact.eventTimeMs < endMs) sum += fact.quantities[eventName];
+      if (!fact.voided && fact.eventTimeMs >= startMs && fact.eventTimeMs < endMs) sum += fact.quantities[eventName];
     }
     return sum;
   }

@@ -1,28 +1,17 @@
 // A quarter of billing: one deployment, one simulated Stripe account, one world. Everything on virtual time.
 import type { SinkName } from "../src/app/ports/reports.ts";
-import type { FlushObserver } from "../src/app/flush.ts";
-import { freePort } from "../src/process/embedded/free-port.ts";
-import { startStripeSimulator } from "../src/stripe-simulator/server.ts";
-import { THIN_WEBHOOK_PATH, WEBHOOK_PATH } from "../src/webhook/app.ts";
-import { CATALOG } from "./catalog.ts";
-import { Activity } from "./activity.ts";
+import type { StripeSimulator } from "../src/stripe-simulator/server.ts";
 import { Cast } from "./cast.ts";
 import { judge, type Verdict } from "./checks.ts";
 import { withHistories } from "./history.ts";
-import { Deployment } from "./deployment.ts";
 import { readLedger } from "./ledger-reading.ts";
-import { Notebook } from "./notebook.ts";
+import { Operator } from "./operator.ts";
 import { Oracle } from "./oracle.ts";
-import { LEASE_TTL_MS, SHARDS, THIN_WEBHOOK_SECRET, WEBHOOK_SECRET } from "./processes.ts";
-import { Random } from "./random.ts";
+import { Scene } from "./scene.ts";
 import { SimulatedAccount } from "./simulated-account.ts";
-import { Stage } from "./stage.ts";
 import { readStripe } from "./stripe-reading.ts";
-import { Timeline } from "./timeline.ts";
-import { VirtualClock } from "./virtual-clock.ts";
-import { VirtualDatabase } from "./virtual-database.ts";
 import { drawWeather, happenings } from "./weather.ts";
-import { DAY_MS, HOUR_MS, MINUTE_MS, type World } from "./world.ts";
+import { DAY_MS, type World } from "./world.ts";
 
 /** What a quarter came to. */
 export interface QuarterResult {
@@ -32,15 +21,17 @@ export interface QuarterResult {
   readonly steps: number;
   readonly wallMs: number;
   readonly virtualMs: number;
-  readonly records: { readonly recorded: number; readonly duplicates: number; readonly refused: number };
+  /** Recorded once each; acknowledged again; refused as others under a used key; taken back. */
+  readonly records: Readonly<Record<"recorded" | "duplicates" | "refused" | "voided", number>>;
   /** By kind, state, and why they are held. */
   readonly reports: Readonly<Record<string, number>>;
   readonly drifts: Readonly<Record<string, number>>;
   readonly invoices: number;
-  readonly deaths: number;
-  readonly stops: number;
-  readonly faultsStruck: number;
-  readonly webhookAttempts: Readonly<Record<string, number>>;
+  readonly troubles: Readonly<Record<"faults" | "deaths" | "stops" | "retriedByOperator", number>>;
+  /** Stripe's, by route and status. */
+  readonly answers: Readonly<Record<string, Readonly<Record<string, number>>>>;
+  /** Attempts, by the service's answer. */
+  readonly webhooks: Readonly<Record<string, number>>;
   /** Log lines by message, warnings and errors alone. */
   readonly log: Readonly<Record<string, number>>;
 }
@@ -59,64 +50,20 @@ export interface QuarterOptions {
 
 /** Without faults and arrivals, everything must come to its end in this time. */
 const SETTLING_MS = 4 * DAY_MS;
-/** Loops that only look for work may be so late; every happening wakes them as well. */
-const IDLE_MS = 90 * MINUTE_MS;
-/** A sleep up to this long is one of a loop that looks for work, unless it is one of pacing. */
-const LOOK_MS_MAX = HOUR_MS;
-const PACE_MS_MAX = 400;
-const BUSY_MACHINE_MS = 60_000;
 
-export async function playQuarter({
-  seed,
-  world,
-  sink,
-  calm,
-  databaseUrl,
-  onDay,
-}: QuarterOptions): Promise<QuarterResult> {
+/** Plays it from the first record to the last report, and judges what came of it. Rejects when the simulation itself fails. */
+export async function playQuarter(options: QuarterOptions): Promise<QuarterResult> {
+  const { seed, world, sink, calm, onDay } = options;
   const startedMs = performance.now();
-  const activity = new Activity();
-  const clock = new VirtualClock(world.startMs, (delayMs) =>
-    delayMs > PACE_MS_MAX && delayMs <= LOOK_MS_MAX ? IDLE_MS : 0,
-  );
-  const database = await VirtualDatabase.create(databaseUrl, world.startMs);
-  const webhookPort = await freePort();
-  const webhooks = `http://127.0.0.1:${webhookPort}`;
   const weather = calm ? undefined : drawWeather(seed, sink, world);
-  const simulator = await startStripeSimulator({
-    seed: `${seed} ${sink}`,
-    clock: () => clock.nowMs(),
-    webhookEndpoints: [
-      { url: `${webhooks}${WEBHOOK_PATH}`, secret: WEBHOOK_SECRET },
-      { url: `${webhooks}${THIN_WEBHOOK_PATH}`, secret: THIN_WEBHOOK_SECRET, payload: "thin" },
-    ],
-    settings: weather?.settings,
-    webhookRetryMs: MINUTE_MS,
-    webhookTimeoutMs: BUSY_MACHINE_MS,
-  });
-  const timeline = new Timeline();
-  const notebook = new Notebook();
-  const oracle = new Oracle();
-  const random = new Random(seed, `processes ${sink}`);
-  const ground = {
-    database,
-    stripeUrl: new URL(simulator.url),
-    sink,
-    clock,
-    activity,
-    logger: notebook.logger,
-    observer: SILENT,
-  };
-  const awayMs = () => Math.round(random.spread(MINUTE_MS, 3 * HOUR_MS));
-  const stoppedMs = () => LEASE_TTL_MS + random.whole(HOUR_MS, DAY_MS);
-  const deployment = new Deployment({ ground, timeline, webhookPort, awayMs, stoppedMs });
-  const stage = new Stage({ clock, activity, timeline, simulator, database });
+  const scene = await Scene.open(options, weather?.settings);
+  const { simulator, deployment, timeline, stage, clock, notebook, database } = scene;
   try {
     await deployment.start();
     const account = await SimulatedAccount.create(simulator);
-    const recut = { catalog: CATALOG, shardCount: SHARDS, logger: notebook.logger };
-    const operator = database.connect("operator");
-    const cast = new Cast({ world, account, deployment, oracle, timeline, clock, operator, recut });
+    const oracle = new Oracle();
+    const operator = new Operator(database.connect("operator"), notebook.logger);
+    const cast = new Cast({ world, account, deployment, oracle, timeline, clock, operator });
     await cast.enter();
     if (weather !== undefined) timeline.putAll(happenings(weather, world.endMs, simulator, deployment));
     for (let dayMs = world.startMs; dayMs < world.endMs; dayMs += DAY_MS) {
@@ -125,34 +72,45 @@ export async function playQuarter({
     }
     await stage.playUntil(world.endMs + SETTLING_MS);
     await deployment.stop();
-    await operator.end();
+    await operator.close();
     const ledger = await readLedger(database.admin);
     const stripe = readStripe(simulator, (id) => account.eventNameOf(id));
     const verdict = judge({ customers: cast.known, oracle, ledger, stripe });
+    const { deaths, stops } = deployment;
     return {
-      violations: withHistories(verdict.violations, ledger, stripe),
+      violations: [...withHistories(verdict.violations, ledger, stripe), ...(calm ? calmProblems(verdict.fates) : [])],
       fates: verdict.fates,
       steps: stage.steps,
       wallMs: Math.round(performance.now() - startedMs),
       virtualMs: clock.nowMs() - world.startMs,
-      records: { recorded: oracle.records, duplicates: cast.duplicates, refused: cast.refused },
+      records: { recorded: oracle.records, ...cast.counts },
       reports: countsOf(ledger.reports, ({ kind, state, reason }) => `${kind} ${state} ${reason}`.trim()),
       drifts: countsOf(ledger.drifts, ({ what }) => what),
-      invoices: simulator.state().invoices.length,
-      deaths: deployment.deaths,
-      stops: deployment.stops,
-      faultsStruck: simulator.state().faults.struck,
-      webhookAttempts: countsOf(simulator.deliveryAttempts, ({ status }) => String(status ?? "no answer")),
+      troubles: { faults: simulator.state().faults.struck, deaths, stops, retriedByOperator: operator.retried },
       log: notebook.counts,
+      ...stripeCounts(simulator),
     };
   } finally {
-    await simulator.close();
-    await database.close();
-    activity.close();
+    await scene.close();
   }
 }
 
-const SILENT: FlushObserver = { planned() {}, sent() {}, held() {}, backlog() {} };
+function stripeCounts(simulator: StripeSimulator): Pick<QuarterResult, "invoices" | "answers" | "webhooks"> {
+  const { invoices, answered } = simulator.state();
+  return {
+    invoices: invoices.length,
+    answers: answered,
+    webhooks: countsOf(simulator.deliveryAttempts, ({ status }) => String(status ?? "no answer")),
+  };
+}
+
+/** Where nothing goes wrong, nothing is late, held or waits: each invoice bills just what was used in its period. */
+function calmProblems(fates: Verdict["fates"]): string[] {
+  return Object.entries(fates).flatMap(([eventName, { late, held, waiting }]) => {
+    if (late === 0n && held === 0n && waiting === 0n) return [];
+    return [`${eventName}: although nothing went wrong, ${late} is late, ${held} is held, ${waiting} waits`];
+  });
+}
 
 function countsOf<T>(rows: readonly T[], nameOf: (row: T) => string): Record<string, number> {
   return Object.fromEntries([...Map.groupBy(rows, nameOf)].map(([name, group]) => [name, group.length]));

@@ -26,10 +26,21 @@ async function run(options: Options): Promise<void> {
   };
   process.stderr.write(`simulate-billing: seed ${seed}\n`);
   const progress = new Progress("simulate-billing", 100, process.stderr);
-  const halves = await play(simulation, (percent, what) => progress.show(percent, what)).finally(() => progress.end());
+  const halves = await play(simulation, interrupted(), (percent, what) => progress.show(percent, what)).finally(() =>
+    progress.end(),
+  );
   const report = toReport(simulation, halves);
   process.stdout.write(options.json ? `${JSON.stringify(report)}\n` : toText(report));
   if (report.violations.length > 0) process.exitCode = 1;
+}
+
+/** Rejects on SIGINT or SIGTERM, so that the server, which does not end with this process, is stopped and its data removed. */
+function interrupted(): Promise<never> {
+  const { promise, reject } = Promise.withResolvers<never>();
+  for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => reject(new Error("interrupted")));
+  // Nobody may be waiting when it comes.
+  promise.catch(() => {});
+  return promise;
 }
 
 function whole(least: number, most: number): (text: string) => number {
@@ -69,5 +80,5 @@ try {
   process.stderr.write(
     `simulate-billing: ${cause instanceof Error ? (cause.stack ?? cause.message) : String(cause)}\n`,
   );
-  process.exitCode = 1;
+  process.exit(1);
 }

@@ -69,6 +69,8 @@ export interface World {
   readonly customers: readonly WorldCustomer[];
   /** By arrival. Repeats among them have the key and content of an earlier one; `changed` ones its key alone. */
   readonly records: readonly WorldRecord[];
+  /** Records that are taken back, some of them twice. */
+  readonly voids: readonly { readonly record: WorldRecord; readonly atMs: number }[];
 }
 
 /** Odd seconds in the month, and no whole minute. */
@@ -90,7 +92,8 @@ export function drawWorld(
     return drawRecords(random, customer, count, sizes, trouble);
   });
   records.sort((a, b) => a.arrivesMs - b.arrivesMs || (a.key < b.key ? -1 : 1));
-  return { startMs: START_MS, endMs: START_MS + QUARTER_MS, customers, records };
+  const voids = trouble.turbulence ? drawVoids(random, records) : [];
+  return { startMs: START_MS, endMs: START_MS + QUARTER_MS, customers, records, voids };
 }
 
 function drawCustomer(random: Random, index: number, { turbulence }: Trouble): WorldCustomer {
@@ -188,6 +191,16 @@ function delayOf(random: Random, { lateRecords }: Trouble): number {
   if (kind < 0.9) return random.whole(5_000, 10 * MINUTE_MS);
   if (kind < 0.95) return random.whole(10 * MINUTE_MS, 12 * HOUR_MS);
   return random.whole(12 * HOUR_MS, OLDEST_MS - HOUR_MS);
+}
+
+/** Within the time for which raw records are kept. */
+function drawVoids(random: Random, records: readonly WorldRecord[]): World["voids"] {
+  return records.flatMap((record) => {
+    if (!random.chance(0.02)) return [];
+    const atMs = record.arrivesMs + Math.round(random.spread(MINUTE_MS, 30 * DAY_MS));
+    const again = random.chance(0.2) ? [{ record, atMs: atMs + HOUR_MS }] : [];
+    return [{ record, atMs }, ...again].filter((one) => one.atMs < START_MS + QUARTER_MS);
+  });
 }
 
 function wholeSecond(timeMs: number): number {
