@@ -1,7 +1,7 @@
 // Events about customers: whose usage a Stripe customer pays, by its metadata; and its end.
 import { type CustomerClaim, claimedCustomerId } from "../domain/customer-claim.ts";
 import { refreshSubscription } from "./apply-billing-events.ts";
-import type { AccountWriter, ClaimedStripeEvent, ClaimEffect } from "./ports/accounts.ts";
+import type { AccountWriter, ClaimEffect, ClaimedStripeEvent } from "./ports/accounts.ts";
 import type { Effect, EffectDependencies, Effects } from "./stripe-event-effects.ts";
 
 /** A deleted customer has no metadata left to read: its end has an event of its own. */

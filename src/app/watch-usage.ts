@@ -36,11 +36,9 @@ export async function* watchUsage(
   const resumed = openResumeToken(deps, request);
   let reading = await read(deps, request);
   const seal = (r: Reading) => sealResumeToken(deps, request, r);
-  if (resumed === undefined || !sameInterval(resumed.interval, reading.interval)) {
+  // Which totals changed since the token, or went with a voided record, is not known: so all go, in place of those that the client has.
+  if (resumed?.version !== reading.version.toString() || !sameInterval(resumed.interval, reading.interval)) {
     yield event({ kind: "snapshot", interval: reading.interval, totals: reading.totals }, reading, seal);
-  } else if (resumed.version !== reading.version.toString()) {
-    // Which totals changed since is not known, so all go: absolute totals cannot do harm.
-    yield event({ kind: "update", totals: reading.totals }, reading, seal);
   }
   let sentMs = deps.clock.monotonicMs();
   let lookedMs = Number.NEGATIVE_INFINITY;
@@ -56,7 +54,7 @@ export async function* watchUsage(
     const next = await read(deps, request);
     lookedMs = nowMs;
     const before = reading;
-    // Another replica's snapshot may be older than ours; totals never go back within a stream.
+    // Another replica's snapshot may be older than ours. Versions never go back within a stream; totals do when a record is voided.
     if (next.version < before.version) continue;
     reading = { ...next, watermarkMs: Math.max(next.watermarkMs, before.watermarkMs) };
     const changed = changedTotals(before.totals, next.totals);
@@ -101,12 +99,17 @@ async function read(deps: ReadUsageDependencies, request: WatchRequest): Promise
   return { interval, totals, version: reading.version, watermarkMs: reading.watermarkMs };
 }
 
+/** Those that differ; one that is gone, since all its records were voided, as 0. */
 function changedTotals(before: readonly UsageTotal[], after: readonly UsageTotal[]): readonly UsageTotal[] {
   const known = new Map(before.map((total) => [totalKey(total), total]));
-  return after.filter((total) => {
-    const old = known.get(totalKey(total));
+  const changed = after.filter((total) => {
+    const key = totalKey(total);
+    const old = known.get(key);
+    known.delete(key);
     return old === undefined || old.quantity !== total.quantity || old.recordCount !== total.recordCount;
   });
+  const gone = [...known.values()].filter((total) => total.recordCount !== 0n);
+  return [...changed, ...gone.map((total) => ({ ...total, quantity: 0n, recordCount: 0n }))];
 }
 
 function totalKey(total: UsageTotal): string {

@@ -19,8 +19,10 @@ export type MeteringFailure =
   | { readonly kind: "intake_unavailable"; readonly retryAfterMs: number }
   /** Nothing was stored; resend later. */
   | { readonly kind: "intake_full"; readonly retryAfterMs: number }
-  /** The ledger cannot be read now. */
+  /** The ledger cannot be read or corrected now. */
   | { readonly kind: "ledger_unavailable"; readonly retryAfterMs: number }
+  /** The ledger holds no record under this key. */
+  | { readonly kind: "record_not_found"; readonly customerId: string; readonly idempotencyKey: string }
   /** A consistency, page or resume token that was true once and no longer fits; start over without it. */
   | { readonly kind: "token_expired" }
   /** The call's deadline passed, or the caller hung up, while waiting. */

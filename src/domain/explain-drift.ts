@@ -32,6 +32,8 @@ export interface Explained {
   readonly code: string | undefined;
   /** The reports that the difference is about, as far as can be told; empty where foreign. Youngest first. */
   readonly about: readonly SpanReport[];
+  /** All that it may be about: more than `about` where several reports, or sets of them, would explain the same difference. */
+  readonly suspects: readonly SpanReport[];
 }
 
 /** How far a send's time at Stripe may be from ours: clocks differ, and validation comes a little after the receipt. */
@@ -61,23 +63,31 @@ export function explain(
   const taken = youngestFirst(reports.filter((report) => isTaken(report) && isSendable(report)));
   const doubtful = youngestFirst(reports.filter(isDoubtful));
   const notCounted = reportsOfSum(doubtful, -difference);
-  if (notCounted !== undefined) return { explanation: "unknown", code: undefined, about: notCounted };
-  if (doubtful.length > 0 && difference < 0n) return { explanation: "unknown", code: undefined, about: doubtful };
-  if (difference < 0n && taken.length > 0) return lacking(taken, errors);
+  if (notCounted !== undefined) {
+    return { explanation: "unknown", code: undefined, about: notCounted, suspects: suspectsOf(doubtful, -difference) };
+  }
+  if (doubtful.length > 0 && difference < 0n) {
+    return { explanation: "unknown", code: undefined, about: doubtful, suspects: [...doubtful, ...taken] };
+  }
+  if (difference < 0n && taken.length > 0) return lacking(taken, suspectsOf(taken, -difference), errors);
   // A report that takes back something adds to the sum when it is missing.
-  const takingBack = reportsOfSum(
-    taken.filter(({ value }) => value < 0n),
-    -difference,
-  );
-  if (takingBack !== undefined) return lacking(takingBack, errors);
+  const negative = taken.filter(({ value }) => value < 0n);
+  const takingBack = reportsOfSum(negative, -difference);
+  if (takingBack !== undefined) return lacking(takingBack, suspectsOf(negative, -difference), errors);
   const twice = reportsOfSum(taken, difference);
-  if (twice !== undefined) return { explanation: "counted_twice", code: undefined, about: twice };
-  return { explanation: "foreign", code: undefined, about: [] };
+  if (twice !== undefined) {
+    return { explanation: "counted_twice", code: undefined, about: twice, suspects: suspectsOf(taken, difference) };
+  }
+  return { explanation: "foreign", code: undefined, about: [], suspects: [] };
 }
 
-function lacking(about: readonly SpanReport[], errors: readonly ValidationError[]): Explained {
+function lacking(
+  about: readonly SpanReport[],
+  suspects: readonly SpanReport[],
+  errors: readonly ValidationError[],
+): Explained {
   const error = errors.find((one) => about.some((report) => covers(one, report)));
-  return { explanation: error === undefined ? "never_sent" : "refused", code: error?.code, about };
+  return { explanation: error === undefined ? "never_sent" : "refused", code: error?.code, about, suspects };
 }
 
 function covers({ startMs, endMs }: ValidationError, { firstAttemptMs, settledMs }: SpanReport): boolean {
@@ -94,11 +104,24 @@ export function reportsOfSum(reports: readonly SpanReport[], sum: bigint): reado
   if (one !== undefined) return [one];
   if (reports.length > COMBINED_MAX) return sumOf(reports) === sum ? reports : undefined;
   let fewest: readonly SpanReport[] | undefined;
-  for (let chosen = 1; chosen < 2 ** reports.length; chosen++) {
-    const some = reports.filter((_, i) => (chosen & (1 << i)) !== 0);
+  for (const some of combinationsOf(reports)) {
     if (sumOf(some) === sum && (fewest === undefined || some.length < fewest.length)) fewest = some;
   }
   return fewest;
+}
+
+/** Every report that is in some combination whose values add up to `sum`; all where none do, or where there are too many to try. */
+function suspectsOf(reports: readonly SpanReport[], sum: bigint): readonly SpanReport[] {
+  if (reports.length > COMBINED_MAX) return reports;
+  const suspects = new Set<SpanReport>();
+  for (const some of combinationsOf(reports)) if (sumOf(some) === sum) for (const report of some) suspects.add(report);
+  return suspects.size === 0 ? reports : reports.filter((report) => suspects.has(report));
+}
+
+function* combinationsOf(reports: readonly SpanReport[]): Generator<readonly SpanReport[]> {
+  for (let chosen = 1; chosen < 2 ** reports.length; chosen++) {
+    yield reports.filter((_, i) => (chosen & (1 << i)) !== 0);
+  }
 }
 
 export function sumOf(reports: readonly SpanReport[]): bigint {

@@ -53,8 +53,12 @@ export function cutIntoWindows(
 function nextEdge(timeMs: number, size: Exclude<WindowSize, "all">, timeZone: string): number {
   if (size === "quarter_hour") return (Math.floor(timeMs / QUARTER_HOUR_MS) + 1) * QUARTER_HOUR_MS;
   const at = Temporal.Instant.fromEpochMilliseconds(timeMs).toZonedDateTimeISO(timeZone);
-  if (size === "hour")
-    return at.round({ smallestUnit: "hour", roundingMode: "floor" }).add({ hours: 1 }).epochMilliseconds;
+  if (size === "hour") {
+    const edge = at.round({ smallestUnit: "hour", roundingMode: "floor" }).add({ hours: 1 });
+    if (edge.epochMilliseconds > timeMs) return edge.epochMilliseconds;
+    // Where clocks went back by half an hour (Lord Howe), an hour after the last one began is now: the next is on the clock.
+    return at.add({ milliseconds: 1 }).round({ smallestUnit: "hour", roundingMode: "ceil" }).epochMilliseconds;
+  }
   const day = at.startOfDay();
   if (size === "day") return day.add({ days: 1 }).startOfDay().epochMilliseconds;
   return day.with({ day: 1 }).add({ months: 1 }).startOfDay().epochMilliseconds;

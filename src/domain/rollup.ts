@@ -98,6 +98,19 @@ export function sumBatch(
   };
 }
 
+/** The same sums with their sign turned: added, they take away what the others added. */
+export function negated({ series, quarterHours, days, pending }: BatchSums): BatchSums {
+  const turn = ({ quantity, recordCount, ...rest }: RollupDelta): RollupDelta => {
+    return { ...rest, quantity: -quantity, recordCount: -recordCount };
+  };
+  return {
+    series,
+    quarterHours: quarterHours.map(turn),
+    days: days.map(turn),
+    pending: pending.map(({ quantity, ...rest }) => ({ ...rest, quantity: -quantity })),
+  };
+}
+
 type Writable<T> = { -readonly [K in keyof T]: T[K] };
 
 function seriesIn(

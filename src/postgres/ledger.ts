@@ -2,9 +2,11 @@
 // directly by Postgres intake.
 import type { ApplyOutcome, ApplyResult, CursorMove, Ledger, ShardState } from "../app/ports/ledger.ts";
 import type { MeterCatalog } from "../domain/meter.ts";
-import { type RollupDelta, sumBatch } from "../domain/rollup.ts";
+import { sumBatch } from "../domain/rollup.ts";
 import { shardOf } from "../domain/shard.ts";
 import type { UsageRecord } from "../domain/usage-record.ts";
+import { type RegisteredCatalog, registerOnce } from "./catalogs.ts";
+import { columnsOf, type RefusedRecord, readBoundaries, writeBatch } from "./ledger-write.ts";
 import { dayOf, ensureDays } from "./partitions.ts";
 import { inTransaction, type Pool, type PoolClient } from "./pool.ts";
 import { sqlFile } from "./sql-file.ts";
@@ -12,8 +14,6 @@ import { sqlFile } from "./sql-file.ts";
 const MOVE_CURSOR = { name: "ledger-move-cursor", text: sqlFile("ledger-move-cursor") };
 const LOCK_SHARDS = { name: "ledger-lock-shards", text: sqlFile("ledger-lock-shards") };
 const CLAIM_KEYS = { name: "ledger-claim-keys", text: sqlFile("ledger-claim-keys") };
-const BOUNDARIES = { name: "ledger-boundaries", text: sqlFile("ledger-boundaries") };
-const WRITE = { name: "ledger-write", text: sqlFile("ledger-write") };
 const ADOPT_EPOCH = sqlFile("ledger-adopt-epoch");
 const LOST_TAIL = sqlFile("ledger-lost-tail");
 const RAISE_WATERMARKS = sqlFile("ledger-raise-watermarks");
@@ -25,9 +25,11 @@ const CHECK_VIOLATION = "23514";
 /** Classes of errors that lie in what a record holds: data exceptions and violated constraints. */
 const RECORDS_FAULT = /^2[23]/;
 
+/** The ledger as one process writes it. `catalog` is registered with the first apply, and every raw record names it. */
 export function postgresLedger(pool: Pool, catalog: MeterCatalog, shardCount: number): Ledger {
+  const registered = registerOnce(pool, catalog);
   return {
-    apply: (records, move) => applyMending(pool, catalog, shardCount, records, move),
+    apply: async (records, move) => applyMending(pool, await registered(), shardCount, records, move),
     async shards() {
       const result = await pool.query<{ shard: number; epoch: string; cursor: string; watermark: Date | null }>(SHARDS);
       return result.rows.map(({ shard, epoch, cursor, watermark }) => {
@@ -50,7 +52,7 @@ export function postgresLedger(pool: Pool, catalog: MeterCatalog, shardCount: nu
 /** Applies; where that fails for a reason that can be mended, mends it and applies again, so that no record can block its shard. */
 async function applyMending(
   pool: Pool,
-  catalog: MeterCatalog,
+  catalog: RegisteredCatalog,
   shardCount: number,
   records: readonly UsageRecord[],
   move: CursorMove | undefined,
@@ -84,7 +86,7 @@ async function applyMending(
  */
 async function applyOnce(
   pool: Pool,
-  catalog: MeterCatalog,
+  catalog: RegisteredCatalog,
   shardCount: number,
   records: readonly UsageRecord[],
   move: CursorMove | undefined,
@@ -123,7 +125,7 @@ async function lockShards(
 /** Steps 2 and 3. */
 async function applyLocked(
   client: PoolClient,
-  catalog: MeterCatalog,
+  catalog: RegisteredCatalog,
   records: readonly UsageRecord[],
   listRefused: boolean,
 ): Promise<ApplyOutcome[]> {
@@ -141,15 +143,16 @@ async function applyLocked(
     return "applied";
   });
   const fresh = records.filter((_, i) => outcomes[i] === "applied");
-  const refused = listRefused ? records.filter((_, i) => outcomes[i] === "key_reused") : [];
-  if (fresh.length > 0 || refused.length > 0) await write(client, catalog, fresh, refused, "key_reused"); // 3
+  const reused = listRefused ? records.filter((_, i) => outcomes[i] === "key_reused") : [];
+  const refused = reused.map((record) => ({ record, reason: "key_reused" as const }));
+  if (fresh.length > 0 || refused.length > 0) await write(client, catalog, fresh, refused); // 3
   return outcomes;
 }
 
 /** Applies one record inside the transaction; one that cannot be stored is undone and refused alone. */
 async function applyAlone(
   client: PoolClient,
-  catalog: MeterCatalog,
+  catalog: RegisteredCatalog,
   record: UsageRecord,
   listRefused: boolean,
 ): Promise<ApplyOutcome> {
@@ -162,7 +165,7 @@ async function applyAlone(
     if (!isRecordsFault(cause)) throw cause;
     await client.query("ROLLBACK TO SAVEPOINT one_record");
     const outcome = sqlStateOf(cause) === NUMERIC_OUT_OF_RANGE ? "overflow" : "unstorable";
-    if (listRefused) await write(client, catalog, [], [record], outcome);
+    if (listRefused) await write(client, catalog, [], [{ record, reason: outcome }]);
     return outcome;
   }
 }
@@ -184,109 +187,13 @@ async function claimKeys(client: PoolClient, records: readonly UsageRecord[]): P
 
 async function write(
   client: PoolClient,
-  catalog: MeterCatalog,
+  catalog: RegisteredCatalog,
   fresh: readonly UsageRecord[],
-  refused: readonly UsageRecord[],
-  reason: "key_reused" | "overflow" | "unstorable",
+  refused: readonly RefusedRecord[],
 ): Promise<void> {
   const boundaries = await readBoundaries(client, [...new Set(fresh.map((r) => r.customerId))]);
   const sums = sumBatch(fresh, catalog, (customerId) => boundaries.get(customerId) ?? []);
-  await client.query(WRITE, [
-    ...rawColumns(fresh),
-    ...columnsOf(
-      sums.series,
-      (s) => s.customerId,
-      (s) => s.seriesId,
-      (s) => s.apiKeyId,
-      (s) => s.model,
-      (s) => s.meter,
-      (s) => Object.fromEntries(s.labels),
-    ),
-    ...rollupColumns(sums.quarterHours),
-    ...rollupColumns(sums.days),
-    ...columnsOf(
-      sums.pending,
-      (p) => p.customerId,
-      (p) => p.windowStartMs,
-      (p) => p.eventName,
-      (p) => p.payload,
-      (p) => p.windowEndMs,
-      (p) => p.quantity.toString(),
-    ),
-    ...columnsOf(
-      refused,
-      (r) => r.customerId,
-      (r) => r.idempotencyKey,
-      () => reason,
-      toRefusedRecord,
-    ),
-  ]);
-}
-
-async function readBoundaries(
-  client: PoolClient,
-  customerIds: readonly string[],
-): Promise<ReadonlyMap<string, readonly number[]>> {
-  const boundaries = new Map<string, number[]>();
-  if (customerIds.length === 0) return boundaries;
-  const result = await client.query<{ customer_id: string; boundary: Date }>(BOUNDARIES, [customerIds]);
-  for (const row of result.rows) {
-    const known = boundaries.get(row.customer_id);
-    if (known) known.push(row.boundary.getTime());
-    else boundaries.set(row.customer_id, [row.boundary.getTime()]);
-  }
-  return boundaries;
-}
-
-function rawColumns(records: readonly UsageRecord[]): string[] {
-  return columnsOf(
-    records,
-    (r) => r.customerId,
-    (r) => r.idempotencyKey,
-    (r) => dayOf(r.eventTimeMs),
-    (r) => r.eventTimeMs,
-    (r) => r.apiKeyId,
-    (r) => r.model,
-    quantitiesOf,
-    (r) => Object.fromEntries(r.labels),
-  );
-}
-
-function rollupColumns(deltas: readonly RollupDelta[]): string[] {
-  return columnsOf(
-    deltas,
-    (d) => d.customerId,
-    (d) => d.windowStartMs,
-    (d) => d.seriesId,
-    (d) => d.quantity.toString(),
-    (d) => d.recordCount.toString(),
-  );
-}
-
-function toRefusedRecord(record: UsageRecord): object {
-  const { customerId, idempotencyKey, eventTimeMs, apiKeyId, model } = record;
-  const labels = Object.fromEntries(record.labels);
-  const eventDay = dayOf(eventTimeMs);
-  return {
-    customerId,
-    idempotencyKey,
-    eventDay,
-    eventTimeMs,
-    apiKeyId,
-    model,
-    measurements: quantitiesOf(record),
-    labels,
-  };
-}
-
-/** At most 10^12 each: exact as JSON numbers. */
-function quantitiesOf(record: UsageRecord): object {
-  return Object.fromEntries(record.measurements.map((m) => [m.meter, Number(m.quantity)]));
-}
-
-/** A JSON array for each column. */
-function columnsOf<Row>(rows: readonly Row[], ...readers: readonly ((row: Row) => unknown)[]): string[] {
-  return readers.map((read) => JSON.stringify(rows.map(read)));
+  await writeBatch(client, { records: fresh, catalogId: catalog.catalogId, sums, refused });
 }
 
 /** Injective over (customer, key). */

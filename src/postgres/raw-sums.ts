@@ -1,10 +1,11 @@
-// Sums raw records anew, by the same function that summed them when they were applied.
-import type { MeterCatalog } from "../domain/meter.ts";
+// Sums raw records anew, by the same function and the same catalogs that summed them when they were applied.
 import { type RollupDelta, type Series, sumBatch } from "../domain/rollup.ts";
-import { compareText, type UsageRecord } from "../domain/usage-record.ts";
+import type { UsageRecord } from "../domain/usage-record.ts";
 import type { Interval } from "../domain/window.ts";
+import type { AppliedCatalogs } from "./catalogs.ts";
 import { dayOf } from "./partitions.ts";
 import type { Queryable } from "./pool.ts";
+import { type RawRecordRow, toRecord } from "./raw-records.ts";
 import { sqlFile } from "./sql-file.ts";
 
 const RECORDS = sqlFile("recut-records");
@@ -17,12 +18,24 @@ export interface RawSums {
   /** Labels as the series table keeps them. */
   readonly series: readonly (Omit<Series, "labels"> & { readonly labels: Readonly<Record<string, string>> })[];
   readonly quarterHours: readonly RollupDelta[];
-  /** By pendingKey. */
+  /** By pendingKey, of records whose catalog is known: just what they added. */
   readonly pending: ReadonlyMap<string, bigint>;
+  /** By pendingKey, of records from before catalogs were kept: what they would add today. */
+  readonly pendingByToday: ReadonlyMap<string, bigint>;
   /** Over all series. */
   readonly quantity: bigint;
   readonly recordCount: bigint;
 }
+
+/** What no records add up to. */
+export const NO_SUMS: RawSums = {
+  series: [],
+  quarterHours: [],
+  pending: new Map(),
+  pendingByToday: new Map(),
+  quantity: 0n,
+  recordCount: 0n,
+};
 
 /** Key of what waits for a Stripe meter in the window that starts at windowStartMs. */
 export function pendingKey(windowStartMs: number, eventName: string, payload: string): string {
@@ -30,12 +43,12 @@ export function pendingKey(windowStartMs: number, eventName: string, payload: st
 }
 
 /**
- * Sums a customer's raw records of an interval that lies within one UTC day, in windows cut at `boundaries`. Reads page by page:
- * memory grows with series, not with records.
+ * Sums a customer's raw records of an interval that lies within one UTC day, in windows cut at `boundaries`, each by the catalog under
+ * which it was applied; voided ones are left out. Reads page by page: memory grows with series, not with records.
  */
 export async function sumRawRecords(
   client: Queryable,
-  catalog: MeterCatalog,
+  catalogs: AppliedCatalogs,
   customerId: string,
   interval: Interval,
   boundaries: readonly number[],
@@ -43,10 +56,11 @@ export async function sumRawRecords(
   const series = new Map<string, Series>();
   const quarterHours = new Map<string, RollupDelta>();
   const pending = new Map<string, bigint>();
+  const pendingByToday = new Map<string, bigint>();
   let quantity = 0n;
   let recordCount = 0n;
-  for await (const records of readPages(client, customerId, interval)) {
-    const sums = sumBatch(records, catalog, () => boundaries);
+  for await (const { catalogId, records } of readPages(client, catalogs, customerId, interval)) {
+    const sums = sumBatch(records, catalogs.get(catalogId), () => boundaries);
     for (const line of sums.series) series.set(line.seriesId, line);
     for (const delta of sums.quarterHours) {
       const key = `${delta.windowStartMs} ${delta.seriesId}`;
@@ -55,15 +69,17 @@ export async function sumRawRecords(
       quantity += delta.quantity;
       recordCount += delta.recordCount;
     }
+    const waiting = catalogId === null ? pendingByToday : pending;
     for (const delta of sums.pending) {
       const key = pendingKey(delta.windowStartMs, delta.eventName, delta.payload);
-      pending.set(key, (pending.get(key) ?? 0n) + delta.quantity);
+      waiting.set(key, (waiting.get(key) ?? 0n) + delta.quantity);
     }
   }
   return {
     series: [...series.values()].map((line) => ({ ...line, labels: Object.fromEntries(line.labels) })),
     quarterHours: [...quarterHours.values()],
     pending,
+    pendingByToday,
     quantity,
     recordCount,
   };
@@ -73,24 +89,21 @@ function added(a: RollupDelta, b: RollupDelta): RollupDelta {
   return { ...a, quantity: a.quantity + b.quantity, recordCount: a.recordCount + b.recordCount };
 }
 
-interface RecordRow {
-  readonly idempotency_key: string;
-  readonly event_time: Date;
-  readonly api_key_id: string;
-  readonly model: string;
-  readonly labels: Readonly<Record<string, string>>;
-  readonly meters: readonly string[];
-  readonly quantities: readonly string[];
+/** Records of one catalog. */
+interface RecordPage {
+  readonly catalogId: number | null;
+  readonly records: readonly UsageRecord[];
 }
 
 async function* readPages(
   client: Queryable,
+  catalogs: AppliedCatalogs,
   customerId: string,
   { startMs, endMs }: Interval,
-): AsyncGenerator<readonly UsageRecord[]> {
+): AsyncGenerator<RecordPage> {
   let after = "";
   for (;;) {
-    const result = await client.query<RecordRow>(RECORDS, [
+    const result = await client.query<RawRecordRow>(RECORDS, [
       customerId,
       dayOf(startMs),
       new Date(startMs),
@@ -98,22 +111,15 @@ async function* readPages(
       after,
       PAGE_SIZE,
     ]);
-    if (result.rows.length > 0) yield result.rows.map((row) => toRecord(customerId, row));
+    await catalogs.load(
+      client,
+      result.rows.map((row) => row.catalog_id),
+    );
+    const byCatalog = Map.groupBy(result.rows, (row) => row.catalog_id);
+    for (const [catalogId, rows] of byCatalog) {
+      yield { catalogId, records: rows.map((row) => toRecord(customerId, row)) };
+    }
     if (result.rows.length < PAGE_SIZE) return;
     after = result.rows.at(-1)?.idempotency_key ?? after;
   }
-}
-
-function toRecord(customerId: string, row: RecordRow): UsageRecord {
-  return {
-    customerId,
-    idempotencyKey: row.idempotency_key,
-    apiKeyId: row.api_key_id,
-    eventTimeMs: row.event_time.getTime(),
-    model: row.model,
-    measurements: row.meters.map((meter, i) => ({ meter, quantity: BigInt(row.quantities[i] ?? 0) })),
-    labels: Object.entries(row.labels).sort(([a], [b]) => compareText(a, b)),
-    // Identity was settled when the record was applied; sums do not look at it.
-    fingerprint: "",
-  };
 }

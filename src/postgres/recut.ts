@@ -5,9 +5,10 @@ import type { MeterCatalog } from "../domain/meter.ts";
 import { divideTotal, type SplitWindow, splitWindows } from "../domain/recut.ts";
 import { shardOf } from "../domain/shard.ts";
 import { DAY_MS, type Interval, MINUTE_MS, QUARTER_HOUR_MS } from "../domain/window.ts";
+import { AppliedCatalogs } from "./catalogs.ts";
 import { toJson } from "./json.ts";
 import type { Queryable } from "./pool.ts";
-import { pendingKey, type RawSums, sumRawRecords } from "./raw-sums.ts";
+import { NO_SUMS, pendingKey, type RawSums, sumRawRecords } from "./raw-sums.ts";
 import { sqlFile } from "./sql-file.ts";
 
 const BOUNDARIES = sqlFile("ledger-boundaries");
@@ -23,6 +24,7 @@ const WRITE_PENDING = sqlFile("recut-write-pending");
 const ADD_BOUNDARIES = sqlFile("recut-add-boundaries");
 
 export interface RecutContext {
+  /** Today's: for records that were applied before catalogs were kept. */
   readonly catalog: MeterCatalog;
   readonly shardCount: number;
   readonly logger: Logger;
@@ -61,10 +63,12 @@ export async function cutAtBoundaries(
   const known = await readBoundaries(client, customerId);
   const added = missing(boundariesMs, known);
   if (added.length === 0) return;
+  const catalogs = new AppliedCatalogs(context.catalog);
   const minutes = splitWindows(added, MINUTE_MS, known);
   const boundaries = [...known, ...added].sort((a, b) => a - b);
   for (const quarterHour of splitWindows(added, QUARTER_HOUR_MS, known)) {
-    await recutQuarterHour(client, context, customerId, quarterHour, within(minutes, quarterHour), boundaries); // 3
+    const sumRecords = () => sumRawRecords(client, catalogs, customerId, quarterHour, boundaries);
+    await recutQuarterHour(client, context, customerId, quarterHour, within(minutes, quarterHour), sumRecords); // 3
   }
   for (const day of splitWindows(added, DAY_MS, known)) await recutDay(client, context, customerId, day); // 4
   await client.query(ADD_BOUNDARIES, [customerId, added.map((ms) => new Date(ms))]); // 5
@@ -93,17 +97,18 @@ async function recutQuarterHour(
   customerId: string,
   window: SplitWindow,
   minutes: readonly SplitWindow[],
-  boundaries: readonly number[],
+  sumRecords: () => Promise<RawSums>,
 ): Promise<void> {
   const before = await readTotals(client, QUARTER_HOUR_TOTALS, customerId, window);
-  if (before.recordCount === 0n) return;
-  const sums = await sumRawRecords(client, context.catalog, customerId, window, boundaries);
+  // Without records, windows of voided ones may wait all the same, for the difference to be sent.
+  const sums = before.recordCount === 0n ? NO_SUMS : await sumRecords();
   if (minutes.length > 0) await splitPending(client, customerId, minutes, sums);
   if (sums.quantity !== before.quantity || sums.recordCount !== before.recordCount) {
     // Raw records are dropped by whole days: without them the quarter-hour stays whole, and counts where it starts.
     context.logger.warn({ customerId, window }, "quarter-hour not cut at a period boundary: its raw records are gone");
     return;
   }
+  if (sums.recordCount === 0n) return;
   await client.query(CLEAR_QUARTER_HOURS, [customerId, new Date(window.startMs), new Date(window.endMs)]);
   await client.query(WRITE_QUARTER_HOURS, [toJson(sums.series), toJson(sums.quarterHours)]);
 }
@@ -112,9 +117,9 @@ async function recutQuarterHour(
  * Splits what waits for Stripe. The first piece keeps what was reported under the window: its total is now smaller, and where it was
  * reported already, the next flush sends the difference, negative, and the other pieces' totals in their own period.
  *
- * The billing rules may have changed since the records were applied; what they were then is not known. So raw records, under today's
- * rules, only say in which proportion each event name's total splits. The total itself stays: nothing is billed anew, no event name is
- * added, and where the rules are the same the parts are exact. An event name that today's rules no longer feed stays in the first piece.
+ * Each record adds to its piece just what it added to the window, by the catalog under which it was applied, whatever the billing rules are
+ * today. What a total holds beyond that came from records of before catalogs were kept; by which rules is not known, so today's only say in
+ * which proportion it splits. The total itself always stays: nothing is billed anew, and no event name is added.
  */
 async function splitPending(
   client: Queryable,
@@ -129,8 +134,13 @@ async function splitPending(
   const byStart = new Map(minutes.map((m) => [m.startMs, m.pieces]));
   const rows = locked.rows.flatMap(({ window_start, event_name: eventName, payload, total }) => {
     const pieces = byStart.get(window_start.getTime()) ?? [];
-    const shares = pieces.map((p) => sums.pending.get(pendingKey(p.startMs, eventName, payload)) ?? 0n);
-    const parts = divideTotal(BigInt(total), shares);
+    const keys = pieces.map((p) => pendingKey(p.startMs, eventName, payload));
+    const known = keys.map((key) => sums.pending.get(key) ?? 0n);
+    const shares = keys.map((key) => sums.pendingByToday.get(key) ?? 0n);
+    const rest = divideTotal(
+      known.reduce((left, quantity) => left - quantity, BigInt(total)),
+      shares,
+    );
     return pieces.map(({ startMs, endMs }, i) => {
       return {
         customerId,
@@ -138,7 +148,7 @@ async function splitPending(
         windowEndMs: endMs,
         eventName,
         payload,
-        total: parts[i] ?? 0n,
+        total: (known[i] ?? 0n) + (rest[i] ?? 0n),
         first: i === 0,
       };
     });

@@ -12,13 +12,21 @@ const CLIENT =
 const RETRY_AFTER_MS = 1_000;
 
 /** Runs a read; while Postgres is away it fails with ledger_unavailable. Anything else is rethrown as it is. */
-export async function reading<T>(read: () => Promise<T>): Promise<T> {
+export function reading<T>(read: () => Promise<T>): Promise<T> {
+  return unlessAway(read, "totals cannot be read now; recording may go on");
+}
+
+/** As reading(), of a write that may be repeated. */
+export function repeatable<T>(write: () => Promise<T>): Promise<T> {
+  return unlessAway(write, "the ledger cannot be written now; this may be done or not: repeat it");
+}
+
+async function unlessAway<T>(work: () => Promise<T>, message: string): Promise<T> {
   try {
-    return await read();
+    return await work();
   } catch (cause) {
     if (!isAway(cause)) throw cause;
-    const failure = { kind: "ledger_unavailable", retryAfterMs: RETRY_AFTER_MS } as const;
-    throw new MeteringError(failure, "totals cannot be read now; recording may go on", { cause });
+    throw new MeteringError({ kind: "ledger_unavailable", retryAfterMs: RETRY_AFTER_MS }, message, { cause });
   }
 }
 

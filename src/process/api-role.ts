@@ -10,8 +10,10 @@ import { watchUsage } from "../app/watch-usage.ts";
 import { postgresIntake, probePostgresDurability } from "../postgres/intake.ts";
 import { postgresLedger } from "../postgres/ledger.ts";
 import { postgresUsageReader } from "../postgres/usage-reader.ts";
+import { postgresVoids } from "../postgres/void.ts";
 import { probeDurability } from "../redis/durability.ts";
 import { REDIS_INTAKE_LIMITS, redisIntake } from "../redis/intake.ts";
+import { AdminHandlers } from "../rpc/admin-handlers.ts";
 import { ConnectServer } from "../rpc/connect-server.ts";
 import { DEFAULT_CALL_LIMITS } from "../rpc/edge.ts";
 import { DEFAULT_GRPC_CONNECTION, GrpcServer } from "../rpc/grpc-server.ts";
@@ -34,7 +36,7 @@ const REPLICA_WAIT_TIMEOUT_MS = 1_000;
 
 /** Listens on both ports; health says SERVING once the intake was seen to be up. */
 export async function startApi(foundation: Foundation, closers: Closers): Promise<ApiRole> {
-  const { config, catalog, deployment, metrics, logger } = foundation;
+  const { config, catalog, deployment, pool, metrics, logger } = foundation;
   const intake = openIntake(foundation);
   const tokens = new OpaqueTokens(deployment.tokenKey);
   const limits = { ...DEFAULT_CALL_LIMITS, maxStreams: config.maxStreams };
@@ -46,8 +48,9 @@ export async function startApi(foundation: Foundation, closers: Closers): Promis
     clock: SYSTEM_CLOCK,
     observer: metrics.rpc,
   });
-  const grpc = new GrpcServer({ ...edge, handlers, connection: DEFAULT_GRPC_CONNECTION });
-  const connect = new ConnectServer({ ...edge, handlers });
+  const admin = config.adminApi ? new AdminHandlers(postgresVoids(pool, catalog, deployment.shardCount)) : undefined;
+  const grpc = new GrpcServer({ ...edge, handlers, admin, connection: DEFAULT_GRPC_CONNECTION });
+  const connect = new ConnectServer({ ...edge, handlers, admin });
   // Two ports, one after the other, and half of the time for the loops behind them.
   const graceMs = config.shutdownGraceMs / 4;
   const grpcPort = await grpc.start(config.grpcPort, config.host);

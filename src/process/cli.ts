@@ -26,6 +26,7 @@ const COMMANDS: readonly LazyCommand[] = [
     load: () => import("./commands/customers.ts"),
   },
   { name: "stripe", summary: "look at Stripe, and set it right", load: () => import("./commands/stripe.ts") },
+  { name: "void", summary: "take records back", load: () => import("./commands/void.ts") },
   { name: "replay", summary: "record a trace and compare the sums", load: () => import("./commands/replay.ts") },
   {
     name: "stripe-simulator",

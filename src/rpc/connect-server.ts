@@ -5,7 +5,9 @@ import { createRegistry, type Message } from "@bufbuild/protobuf";
 import { ConnectError, type ConnectRouter, type HandlerContext } from "@connectrpc/connect";
 import { connectNodeAdapter } from "@connectrpc/connect-node";
 import { BadRequestSchema, ErrorInfoSchema, RetryInfoSchema } from "../../gen/google/rpc/error_details_pb.ts";
+import { AdminService } from "../../gen/metering/admin/v1/admin_service_pb.ts";
 import { MeteringService } from "../../gen/metering/v1/metering_service_pb.ts";
+import type { AdminHandlers } from "./admin-handlers.ts";
 import { Call } from "./call.ts";
 import { Edge, type EdgeOptions, FailedCall, type RpcName } from "./edge.ts";
 import { type ErrorStatus, toErrorStatus } from "./error-status.ts";
@@ -17,6 +19,8 @@ export type HttpHandler = (request: IncomingMessage, response: ServerResponse) =
 
 export interface ConnectServerOptions extends Omit<EdgeOptions, "transport"> {
   readonly handlers: MeteringHandlers;
+  /** Undefined: metering.admin.v1 is not served. */
+  readonly admin?: AdminHandlers | undefined;
   /** Answers what is no RPC; a 404 in JSON where there is none. */
   readonly fallback?: HttpHandler;
 }
@@ -33,7 +37,7 @@ const REQUEST_TIMEOUT_MS = 30_000;
 const HEADERS_TIMEOUT_MS = 10_000;
 const IDLE_CHECK_MS = 50;
 
-/** metering.v1.MeteringService over Connect and gRPC-Web. */
+/** metering.v1.MeteringService, and metering.admin.v1.AdminService where it is wanted, over Connect and gRPC-Web. */
 export class ConnectServer {
   readonly #server: Server;
   readonly #edge: Edge;
@@ -42,7 +46,7 @@ export class ConnectServer {
   constructor(options: ConnectServerOptions) {
     this.#edge = new Edge({ ...options, transport: "connect" });
     const adapter = connectNodeAdapter({
-      routes: (router) => this.#route(router, options.handlers),
+      routes: (router) => this.#route(router, options.handlers, options.admin),
       readMaxBytes: MESSAGE_MAX_BYTES,
       jsonOptions: JSON_OPTIONS,
       fallback: (request, response) => {
@@ -84,12 +88,16 @@ export class ConnectServer {
     clearTimeout(graceOver);
   }
 
-  #route(router: ConnectRouter, handlers: MeteringHandlers): void {
+  #route(router: ConnectRouter, handlers: MeteringHandlers, admin: AdminHandlers | undefined): void {
     router.service(MeteringService, {
       recordUsage: (r, context) => this.#unary("RecordUsage", r, context, () => handlers.recordUsage(r)),
       batchRecordUsage: (r, context) => this.#unary("BatchRecordUsage", r, context, () => handlers.batchRecordUsage(r)),
       getUsage: (r, context) => this.#unary("GetUsage", r, context, (call) => handlers.getUsage(r, call)),
       streamUsage: (r, context) => this.#stream("StreamUsage", r, context, (call) => handlers.streamUsage(r, call)),
+    });
+    if (admin === undefined) return;
+    router.service(AdminService, {
+      voidRecord: (r, context) => this.#unary("VoidRecord", r, context, () => admin.voidRecord(r)),
     });
   }
 

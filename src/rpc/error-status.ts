@@ -36,6 +36,7 @@ const TABLE: { readonly [K in Kind]: readonly [code: Code, reason: keyof typeof 
   unknown_meter: [Code.INVALID_ARGUMENT, "UNKNOWN_METER"],
   event_time_out_of_range: [Code.INVALID_ARGUMENT, "EVENT_TIME_OUT_OF_RANGE"],
   idempotency_key_reused: [Code.ALREADY_EXISTS, "IDEMPOTENCY_KEY_REUSED"],
+  record_not_found: [Code.NOT_FOUND, "RECORD_NOT_FOUND"],
   intake_unavailable: [Code.UNAVAILABLE, "INTAKE_UNAVAILABLE"],
   intake_full: [Code.RESOURCE_EXHAUSTED, "INTAKE_FULL"],
   ledger_unavailable: [Code.UNAVAILABLE, "LEDGER_UNAVAILABLE"],
@@ -80,6 +81,7 @@ export function toStatusMessage(status: ErrorStatus): Status {
 function metadataOf(failure: MeteringFailure): Record<string, string> {
   switch (failure.kind) {
     case "idempotency_key_reused":
+    case "record_not_found":
       return { customer_id: failure.customerId, idempotency_key: failure.idempotencyKey };
     case "scope_missing":
       return { scope: failure.scope };

@@ -1,5 +1,5 @@
 // What a gRPC server tells of itself: health (grpc.health.v1) and reflection (v1 and v1alpha), so that probes and grpcurl work.
-import { type DescFile, fromBinary, toBinary } from "@bufbuild/protobuf";
+import { type DescFile, type DescService, fromBinary, toBinary } from "@bufbuild/protobuf";
 import { FileDescriptorProtoSchema } from "@bufbuild/protobuf/wkt";
 import {
   status as Code,
@@ -11,7 +11,6 @@ import {
 import { ReflectionService } from "@grpc/reflection";
 import { HealthImplementation, service as healthService } from "grpc-health-check";
 import { file_google_rpc_error_details } from "../../gen/google/rpc/error_details_pb.ts";
-import { file_metering_v1_metering_service, MeteringService } from "../../gen/metering/v1/metering_service_pb.ts";
 
 type Stream = ServerWritableStream<unknown, unknown> | ServerDuplexStream<unknown, unknown>;
 
@@ -20,26 +19,33 @@ export class GrpcIntrospection {
   readonly #health = new HealthImplementation();
   readonly #streams = new Set<Stream>();
 
-  /** Starts NOT_SERVING. */
-  constructor(server: Server) {
+  readonly #services: readonly DescService[];
+
+  /** Of a server that serves these. Starts NOT_SERVING. */
+  constructor(server: Server, services: readonly DescService[]) {
+    this.#services = services;
     this.setServing(false);
     const tracked: Pick<Server, "addService"> = {
       addService: (service, implementation) => server.addService(service, this.#track(implementation)),
     };
     this.#health.addToServer(tracked);
     // error_details is imported by nobody, but travels inside google.protobuf.Any: clients look it up to print errors.
-    const files = [...withImports(file_metering_v1_metering_service), ...withImports(file_google_rpc_error_details)];
-    const fileDescriptorProtos = files.map((file) => Buffer.from(toBinary(FileDescriptorProtoSchema, file.proto)));
+    const files = [...services.map(({ file }) => file), file_google_rpc_error_details].flatMap(withImports);
+    const fileDescriptorProtos = [...new Set(files)].map((file) => {
+      return Buffer.from(toBinary(FileDescriptorProtoSchema, file.proto));
+    });
     // The service reads nothing of a package but its file descriptors; a message type is the smallest thing that carries them.
     const format = "Protocol Buffer 3 DescriptorProto";
-    const ours = { [MeteringService.typeName]: { format, type: {}, fileDescriptorProtos } };
+    const ours = Object.fromEntries(
+      services.map(({ typeName }) => [typeName, { format, type: {}, fileDescriptorProtos }] as const),
+    );
     const healths = { "grpc.health.v1": healthMessage() };
     new ReflectionService({ ...ours, ...healths }).addToServer(tracked);
   }
 
-  /** What health checks are told of the server ("") and of metering.v1.MeteringService. */
+  /** What health checks are told of the server ("") and of each service. */
   setServing(serving: boolean): void {
-    for (const name of ["", MeteringService.typeName])
+    for (const name of ["", ...this.#services.map(({ typeName }) => typeName)])
       this.#health.setStatus(name, serving ? "SERVING" : "NOT_SERVING");
   }
 

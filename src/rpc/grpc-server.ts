@@ -16,10 +16,12 @@ import {
   type sendUnaryData,
 } from "@grpc/grpc-js";
 import { StatusSchema } from "../../gen/google/rpc/status_pb.ts";
+import { AdminService } from "../../gen/metering/admin/v1/admin_service_pb.ts";
 import { MeteringService } from "../../gen/metering/v1/metering_service_pb.ts";
 import type { Clock } from "../app/ports/clock.ts";
 import type { CallContext } from "../app/usage-request.ts";
 import { MeteringError } from "../domain/errors.ts";
+import type { AdminHandlers } from "./admin-handlers.ts";
 import { Call } from "./call.ts";
 import { Edge, type EdgeOptions, FailedCall, type RpcName } from "./edge.ts";
 import { toErrorStatus, toStatusMessage } from "./error-status.ts";
@@ -48,10 +50,12 @@ export const DEFAULT_GRPC_CONNECTION: GrpcConnectionOptions = {
 
 export interface GrpcServerOptions extends Omit<EdgeOptions, "transport"> {
   readonly handlers: MeteringHandlers;
+  /** Undefined: metering.admin.v1 is not served. */
+  readonly admin?: AdminHandlers | undefined;
   readonly connection: GrpcConnectionOptions;
 }
 
-/** metering.v1.MeteringService, health and reflection. Plain text; TLS is left to whatever stands in front. */
+/** metering.v1.MeteringService, metering.admin.v1.AdminService where it is wanted, health and reflection. Plain text; TLS is left to whatever stands in front. */
 export class GrpcServer {
   readonly #server: Server;
   readonly #edge: Edge;
@@ -61,7 +65,7 @@ export class GrpcServer {
   #stopped: Promise<void> | undefined;
 
   constructor(options: GrpcServerOptions) {
-    const { handlers, connection } = options;
+    const { handlers, admin, connection } = options;
     this.#edge = new Edge({ ...options, transport: "grpc" });
     this.#clock = options.clock;
     this.#server = new Server({
@@ -79,7 +83,15 @@ export class GrpcServer {
       getUsage: this.#unary("GetUsage", method.getUsage, (r, context) => handlers.getUsage(r, context)),
       streamUsage: this.#stream("StreamUsage", method.streamUsage, (r, context) => handlers.streamUsage(r, context)),
     });
-    this.#introspection = new GrpcIntrospection(this.#server);
+    if (admin !== undefined) this.#addAdmin(admin);
+    const services = admin === undefined ? [MeteringService] : [MeteringService, AdminService];
+    this.#introspection = new GrpcIntrospection(this.#server, services);
+  }
+
+  #addAdmin(admin: AdminHandlers): void {
+    this.#server.addService(grpcServiceDefinition(AdminService), {
+      voidRecord: this.#unary("VoidRecord", AdminService.method.voidRecord, (r) => admin.voidRecord(r)),
+    });
   }
 
   /** Listens; 0 takes a free port. Resolves to the port. Health stays NOT_SERVING until setServing(true). */

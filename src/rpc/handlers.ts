@@ -1,4 +1,4 @@
-// The four RPCs, transport-neutral: message in, message out. Every rejection is a MeteringError, or a bug.
+// The RPCs of MeteringService, transport-neutral: message in, message out. Every rejection is a MeteringError, or a bug.
 import { create } from "@bufbuild/protobuf";
 import {
   type BatchRecordUsageRequest,

@@ -1,6 +1,7 @@
 // The ids in a request, for log lines. Ids, not payloads.
 import type { Message } from "@bufbuild/protobuf";
 import { isMessage } from "@bufbuild/protobuf";
+import { VoidRecordRequestSchema } from "../../gen/metering/admin/v1/admin_service_pb.ts";
 import {
   BatchRecordUsageRequestSchema,
   GetUsageRequestSchema,
@@ -22,6 +23,8 @@ export function idsOf(request: Message | undefined): Record<string, string | num
   if (isMessage(request, BatchRecordUsageRequestSchema)) return { items: request.requests.length };
   if (isMessage(request, GetUsageRequestSchema) || isMessage(request, StreamUsageRequestSchema))
     return { customerId: cut(request.customerId) };
+  if (isMessage(request, VoidRecordRequestSchema))
+    return { customerId: cut(request.customerId), idempotencyKey: cut(request.idempotencyKey) };
   return {};
 }
 

@@ -188,7 +188,7 @@ export class StripeSimulator {
     if (toMs < this.nowMs() - CALLERS_CLOCK_LAG_MS) {
       throw badRequest("Time cannot go back.", { param: "now_ms" });
     }
-    for (let due = this.#nextDueMs(); due <= toMs; due = this.#nextDueMs()) {
+    for (let due = this.nextDueMs; due <= toMs; due = this.nextDueMs) {
       await this.#moveClock(Math.max(due, this.nowMs()), true);
     }
     await this.#moveClock(Math.max(toMs, this.nowMs()), frozen);
@@ -287,14 +287,17 @@ export class StripeSimulator {
     return result;
   }
 
-  /** Of whatever comes next; infinity when nothing does. */
-  #nextDueMs(): number {
+  /**
+   * When time next makes anything happen: a renewal, a finalization, a webhook's next attempt; infinity when nothing is to come. For who
+   * drives the clock.
+   */
+  get nextDueMs(): number {
     const { nextDueMs = Number.POSITIVE_INFINITY } = this.#parts.engine.account.schedule;
     return Math.min(nextDueMs, this.#worker.nextDueMs ?? Number.POSITIVE_INFINITY);
   }
 
   #arm(): void {
-    const waitMs = Math.min(POLL_MS_MAX, Math.max(10, this.#nextDueMs() - this.#parts.engine.nowMs()));
+    const waitMs = Math.min(POLL_MS_MAX, Math.max(10, this.nextDueMs - this.#parts.engine.nowMs()));
     this.#timer = setTimeout(() => {
       this.#timer = undefined;
       this.#worker.pump();

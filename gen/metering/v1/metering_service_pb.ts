@@ -467,7 +467,8 @@ export const StreamUsageResponseSchema: GenMessage<StreamUsageResponse> = /*@__P
   messageDesc(file_metering_v1_metering_service, 7);
 
 /**
- * All totals; sent first, and again when the period rolls over or a token is too old to resume.
+ * All totals, in place of all that came before: one that is missing is 0. Sent first, and again when the period rolls over, or when
+ * totals changed since the resume_token.
  *
  * @generated from message metering.v1.StreamUsageResponse.Snapshot
  */
@@ -495,7 +496,7 @@ export const StreamUsageResponse_SnapshotSchema: GenMessage<StreamUsageResponse_
   messageDesc(file_metering_v1_metering_service, 7, 0);
 
 /**
- * Changed totals, absolute and coalesced, never deltas.
+ * Changed totals, absolute and coalesced, never deltas. They go down where a record was voided; one that nothing is left of comes as 0.
  *
  * @generated from message metering.v1.StreamUsageResponse.Update
  */

@@ -1,6 +1,6 @@
 // The ledger: what is true of usage. One adapter, postgres.
 
-import type { UsageRecord } from "../../domain/usage-record.ts";
+import type { Measurement, UsageRecord } from "../../domain/usage-record.ts";
 import type { Interval } from "../../domain/window.ts";
 
 /** Moves a shard's cursor, in the same transaction as the sums, if it still stands at `fromEntryId` of `epoch`. */
@@ -51,6 +51,43 @@ export interface Ledger {
   reportLostTail(state: ShardState, nowMs: number): Promise<void>;
   /** Raises watermarks of shards that were seen drained at that instant, where cursor and epoch are still those seen. Never lowers one. */
   raiseWatermarks(seen: readonly ShardState[]): Promise<void>;
+}
+
+/** Takes a record back. */
+export interface VoidRequest {
+  readonly customerId: string;
+  readonly idempotencyKey: string;
+  /** Kept for people; a repeat's is not looked at. */
+  readonly reason: string;
+}
+
+/** A record that was taken back. */
+export interface VoidedRecord {
+  readonly eventTimeMs: number;
+  /** What it no longer counts; one request goes with it. */
+  readonly measurements: readonly Measurement[];
+  /** Of the first void. */
+  readonly reason: string;
+  /** When the first void was committed, about, by the database's clock. */
+  readonly voidedAtMs: number;
+}
+
+/**
+ * How a void ended. `not_found`: the ledger holds no such record. It was never recorded, or waits in the buffer still, or its raw record
+ * was dropped after the retention.
+ */
+export type VoidResult =
+  | { readonly kind: "voided"; readonly record: VoidedRecord }
+  | { readonly kind: "already_voided"; readonly record: VoidedRecord }
+  | { readonly kind: "not_found" };
+
+export interface VoidLedger {
+  /**
+   * Takes a record out of all sums, in one transaction; the record itself and its key stay, so that it cannot come back under them.
+   * Idempotent: a repeat changes nothing and gives the first one's record. Rejects with ledger_unavailable when Postgres is away, and
+   * then the record may be voided or not.
+   */
+  voidRecord(request: VoidRequest): Promise<VoidResult>;
 }
 
 /** Which of the live workers this one is. */

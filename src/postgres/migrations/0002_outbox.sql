@@ -190,7 +190,8 @@ CREATE TABLE usage_void (
   event_day date NOT NULL,
   reason text NOT NULL,
   voided_at timestamptz NOT NULL DEFAULT now(),
-  PRIMARY KEY (customer_id, idempotency_key)
+  -- The raw record's: once it was dropped, its key may stand for another record of a later day.
+  PRIMARY KEY (customer_id, idempotency_key, event_day)
 );
 
 -- Meters and billing rules as they were when records were applied, so that a void or a recut takes back just what was added.

@@ -6,9 +6,10 @@
 --   $20..$24  day deltas: the same
 --   $25..$30  pending deltas: customer, window start in ms, event name, payload, window end in ms, quantity
 --   $31..$34  refused records: customer, idempotency key, reason, record
+--   $35       integer: the catalog by which the raw records were summed
 WITH raw AS (
-  INSERT INTO usage_record (customer_id, idempotency_key, event_day, event_time, api_key_id, model, measurements, labels)
-  SELECT customer_id, key, day::date, to_timestamp(time_ms::float8 / 1000), api_key_id, model, measurements::jsonb, labels::jsonb
+  INSERT INTO usage_record (customer_id, idempotency_key, event_day, event_time, api_key_id, model, measurements, labels, catalog_id)
+  SELECT customer_id, key, day::date, to_timestamp(time_ms::float8 / 1000), api_key_id, model, measurements::jsonb, labels::jsonb, $35::integer
   FROM ROWS FROM (
     json_array_elements_text($1), json_array_elements_text($2), json_array_elements_text($3), json_array_elements_text($4),
     json_array_elements_text($5), json_array_elements_text($6), json_array_elements_text($7), json_array_elements_text($8)

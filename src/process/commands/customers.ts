@@ -6,8 +6,8 @@ import { type ListedCustomer, listCustomers, mapCustomer } from "../../postgres/
 import { readDeployment } from "../../postgres/deployment.ts";
 import { readCustomer } from "../../stripe/customers.ts";
 import { type CommandDatabase, withDatabase } from "../command-database.ts";
-import type { Config } from "../config/parse-config.ts";
 import { readMeterCatalog } from "../config/meter-catalog.ts";
+import type { Config } from "../config/parse-config.ts";
 import { openStripeOf } from "../flush-role.ts";
 import type { LazyCommand } from "../lazy-commands.ts";
 import { OperatorError } from "../operator-error.ts";

@@ -71,6 +71,7 @@ async function startDev(context: DevContext): Promise<{ died: Promise<string> }>
   const eventNames = catalog.billing.map((rule) => rule.eventName);
   const stripe = simulated ? await simulate(context, webhookPort, eventNames) : undefined;
   const found = {
+    [SETTINGS.adminApi.env]: "true",
     ...environment,
     ...postgres.environment,
     ...redis.environment,

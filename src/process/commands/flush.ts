@@ -4,13 +4,8 @@ import { Command } from "commander";
 import { flushNow } from "../../app/flush-now.ts";
 import type { Backlog } from "../../app/ports/reports.ts";
 import { readDeployment } from "../../postgres/deployment.ts";
-import { checkSchema } from "../../postgres/migrate.ts";
-import { openPool } from "../../postgres/pool.ts";
-import { processEnvironment } from "../config/environment.ts";
-import { parseConfig } from "../config/parse-config.ts";
-import { serviceEnvironment } from "../dev-directory.ts";
+import { type CommandDatabase, withDatabase } from "../command-database.ts";
 import { createFlush } from "../flush-role.ts";
-import { createLogger, secretsOf } from "../logger.ts";
 import { createMetrics } from "../metrics.ts";
 import { OperatorError } from "../operator-error.ts";
 
@@ -37,37 +32,24 @@ Settings: DATABASE_URL, STRIPE_SECRET_KEY; without DATABASE_URL, those of the "m
 Exit codes: 0 all was sent once, 1 it could not be done, 2 the configuration is wrong, 130 interrupted.
 Example: metering flush --customer cus_123`,
     )
-    .action(async (options: Options) => {
-      const environment = await serviceEnvironment(processEnvironment());
-      const config = parseConfig(environment, ["databaseUrl", "stripeSecretKey"]);
-      const logger = createLogger("warn", secretsOf(config), process.stderr);
-      const pool = openPool({
-        connectionString: config.databaseUrl ?? "",
-        applicationName: "metering flush",
-        maxConnections: 4,
-        statementTimeoutMs: config.statementTimeoutMs,
-        onIdleError: (err) => logger.warn({ err }, "an idle connection to Postgres broke"),
-      });
-      try {
-        await checkSchema(pool);
-        const deployment = await readDeployment(pool);
-        const processId = `${process.pid}-${randomUUID().slice(0, 8)}`;
-        const parts = createFlush({ config, pool, deployment, processId, logger, metrics: createMetrics() });
-        const interrupted = new AbortController();
-        for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => interrupted.abort());
-        const onProgress = (backlog: { openReports: number }) => showProgress(backlog.openReports);
-        const done = await flushNow({ ...parts, customerId: options.customer, onProgress }, interrupted.signal);
-        showProgress(undefined);
-        if (!done) {
-          process.exitCode = 130;
-          throw new OperatorError("interrupted; the leader goes on with what was asked");
-        }
-        const { lagMs: _, ...left } = await parts.reports.backlog();
-        process.stdout.write(options.json ? `${JSON.stringify(left)}\n` : describe(options.customer, left));
-      } finally {
-        await pool.end();
-      }
-    });
+    .action((options: Options) => withDatabase("flush", (database) => flush(database, options), ["stripeSecretKey"]));
+}
+
+async function flush({ config, pool, logger }: CommandDatabase, options: Options): Promise<void> {
+  const deployment = await readDeployment(pool);
+  const processId = `${process.pid}-${randomUUID().slice(0, 8)}`;
+  const parts = createFlush({ config, pool, deployment, processId, logger, metrics: createMetrics() });
+  const interrupted = new AbortController();
+  for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => interrupted.abort());
+  const onProgress = (backlog: { openReports: number }) => showProgress(backlog.openReports);
+  const done = await flushNow({ ...parts, customerId: options.customer, onProgress }, interrupted.signal);
+  showProgress(undefined);
+  if (!done) {
+    process.exitCode = 130;
+    throw new OperatorError("interrupted; the leader goes on with what was asked");
+  }
+  const { lagMs: _, ...left } = await parts.reports.backlog();
+  process.stdout.write(options.json ? `${JSON.stringify(left)}\n` : describe(options.customer, left));
 }
 
 /** On a terminal only. */

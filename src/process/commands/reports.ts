@@ -75,7 +75,10 @@ function showCommand(): Command {
       "Shows one report: what it says, its window, what it replaces, Stripe's error reports, the records behind it. JSON.",
     )
     .argument("<identifier>")
-    .addHelpText("after", `${SETTINGS}\nExit codes: 0 shown, 1 there is no such report, 2 bad usage.`)
+    .addHelpText(
+      "after",
+      `${SETTINGS}\nExit codes: 0 shown, 1 there is no such report, 2 bad usage.\nExample: metering reports show u-1700000000-0-0f...`,
+    )
     .action((identifier: string) =>
       withDatabase("reports", async ({ pool }) => {
         const shown = await showReport(pool, identifier);
@@ -146,18 +149,21 @@ function holdCommand(): Command {
     .description("Holds reports that were planned and never sent; retry sends them.")
     .argument("<identifiers...>")
     .option("--message <text>", "why, for whoever looks at it", "")
+    .option("--json", 'print one JSON object: {"held":[..],"left":[..]}')
     .addHelpText(
       "after",
-      `${SETTINGS}\nExit codes: 0 all are held, 1 some were sent already or do not exist, 2 bad usage.`,
+      `${SETTINGS}\nExit codes: 0 all are held, 1 some were sent already or do not exist, 2 bad usage.\nExample: metering reports hold u-1700000000-0-0f... --message "in dispute"`,
     )
-    .action((identifiers: string[], { message }: { message: string }) =>
+    .action((identifiers: string[], { message, json }: { message: string; json?: true }) =>
       withDatabase("reports", async ({ pool }) => {
         const held = await holdPlanned(pool, identifiers, message);
         const left = identifiers.filter((identifier) => !held.includes(identifier));
-        process.stdout.write(`${held.length} reports are held.\n`);
-        for (const identifier of left)
-          process.stdout.write(`${identifier} is not waiting to be sent: nothing was done\n`);
         if (left.length > 0) process.exitCode = 1;
+        const lines = [
+          `${held.length} reports are held.`,
+          ...left.map((identifier) => `${identifier} is not waiting to be sent: nothing was done`),
+        ];
+        process.stdout.write(json ? `${JSON.stringify({ held, left })}\n` : `${lines.join("\n")}\n`);
       }),
     );
 }

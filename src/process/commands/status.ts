@@ -1,11 +1,7 @@
 // `metering status`: where the usage and the money are.
 import { Command } from "commander";
-import { checkSchema } from "../../postgres/migrate.ts";
-import { openPool } from "../../postgres/pool.ts";
 import { readStatus, type Status } from "../../postgres/status.ts";
-import { processEnvironment } from "../config/environment.ts";
-import { parseConfig } from "../config/parse-config.ts";
-import { serviceEnvironment } from "../dev-directory.ts";
+import { withDatabase } from "../command-database.ts";
 
 export function buildCommand(): Command {
   return new Command("status")
@@ -20,23 +16,12 @@ Settings: DATABASE_URL; without it, the database of the "metering dev" that runs
 Exit codes: 0 shown, 1 the database cannot be read, 2 the configuration is wrong.
 Example: metering status --json | jq .held`,
     )
-    .action(async (options: { json?: true }) => {
-      const config = parseConfig(await serviceEnvironment(processEnvironment()), ["databaseUrl"]);
-      const pool = openPool({
-        connectionString: config.databaseUrl ?? "",
-        applicationName: "metering status",
-        maxConnections: 1,
-        statementTimeoutMs: config.statementTimeoutMs,
-        onIdleError: () => {},
-      });
-      try {
-        await checkSchema(pool);
+    .action((options: { json?: true }) =>
+      withDatabase("status", async ({ pool }) => {
         const status = await readStatus(pool);
         process.stdout.write(options.json ? `${JSON.stringify(status)}\n` : describe(status));
-      } finally {
-        await pool.end();
-      }
-    });
+      }),
+    );
 }
 
 function describe(status: Status): string {
@@ -65,6 +50,11 @@ function describe(status: Status): string {
       .filter(({ waiting }) => waiting > 0)
       .map((deadline) => [deadline.overdue > 0 ? "  OVERDUE" : "due", describeDeadline(deadline)]),
     ["late", lateLine(status.late)],
+    [
+      "drift",
+      status.drifts.length === 0 ? "none" : `${status.drifts.reduce((sum, { spans }) => sum + spans, 0)} spans`,
+    ],
+    ...status.drifts.map((drift) => [drift.hindrance === "" ? "  drift" : "  DRIFT", describeDrift(drift)]),
     ["refused", refused.length === 0 ? "none" : refused.join(", ")],
     ["webhooks", `${stripeEvents.waiting} waiting, ${stripeEvents.dead} dead`],
     ["gaps", status.gaps.length === 0 ? "none" : String(status.gaps.length)],
@@ -90,6 +80,12 @@ function describeDuration(ms: number): string {
   const text =
     hours >= 48 ? `${Math.floor(hours / 24)} days` : hours > 0 ? `${hours} h ${minutes % 60} min` : `${minutes} min`;
   return ms < 0 ? `${text} ago` : `in ${text}`;
+}
+
+function describeDrift({ explanation, hindrance, spans, example }: Status["drifts"][number]): string {
+  const { stripeCustomerId, eventName, from, to, difference } = example;
+  const left = hindrance === "" ? "" : `, left open (${hindrance})`;
+  return `${spans} ${explanation}${left}, the largest ${stripeCustomerId} ${eventName}, ${from} to ${to}: ${difference} at Stripe`;
 }
 
 function lateLine({ reports, held, periodsToClose, periodsExceeded }: Status["late"]): string {

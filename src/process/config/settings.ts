@@ -161,6 +161,18 @@ export const SETTINGS = {
     fallback: false,
     parse: parseBoolean,
   } satisfies Setting<boolean>,
+  adminApi: {
+    ...choice({
+      env: "METERING_ADMIN_API",
+      meaning:
+        "`true`: serve `metering.admin.v1` on GRPC_PORT and HTTP_PORT, by which whoever reaches them can void records. `metering dev` serves it unless this is `false`.",
+      fallback: "false",
+      words: ["false", "true"],
+      whenToChange: "only where the network lets none but operators reach the ports; `metering void` needs no API",
+    }),
+    fallback: false,
+    parse: parseBoolean,
+  } satisfies Setting<boolean>,
   catalogFile: text({
     env: "METERING_CONFIG",
     meaning: "Meters, and how they map to Stripe meters.",

@@ -15,6 +15,7 @@ import { openDeployment } from "../../../src/postgres/deployment.ts";
 import { postgresLedger } from "../../../src/postgres/ledger.ts";
 import { maintainPartitions } from "../../../src/postgres/partitions.ts";
 import { postgresUsageReader } from "../../../src/postgres/usage-reader.ts";
+import { postgresVoids } from "../../../src/postgres/void.ts";
 import { testCatalog } from "../../support/catalog.ts";
 import { testClock } from "../../support/clock.ts";
 import { createTestDatabase, type TestDatabase } from "../../support/postgres.ts";
@@ -268,7 +269,7 @@ describe("StreamUsage", () => {
     const missed = open(watch({ customerId, resumeToken: heartbeat.resumeToken }));
     const caughtUp = await missed.next();
     expect([caughtUp.kind, ...quantities(caughtUp)]).toEqual([
-      "update",
+      "snapshot",
       "input_tokens=5",
       "output_tokens=10",
       "requests=3",
@@ -276,6 +277,36 @@ describe("StreamUsage", () => {
     await missed.close();
     const foreign = watch({ customerId, resumeToken: heartbeat.resumeToken, groupByModel: true });
     await expect(open(foreign).next()).rejects.toThrow(/other fields/);
+  });
+
+  test("a void: totals go down, one that is gone comes as 0, and who comes back gets a snapshot without it; as GetUsage reads", async () => {
+    const customerId = "cus_watch_void";
+    const voids = postgresVoids(database.pool, testCatalog(), SHARDS);
+    const put = async (measurements: Record<string, bigint>) => {
+      const record = usageRecord({ customerId, eventTimeMs: NOW_MS, measurements });
+      await ledger.apply([record]);
+      return () => voids.voidRecord({ customerId, idempotencyKey: record.idempotencyKey, reason: "test" });
+    };
+    await put({ input_tokens: 1n });
+    const takeBack = await put({ input_tokens: 4n, output_tokens: 2n });
+    const stream = open(watch({ customerId }));
+    const snapshot = await stream.next();
+    expect(quantities(snapshot)).toEqual(["input_tokens=5", "output_tokens=2", "requests=2"]);
+    await takeBack();
+    const update = await stream.next();
+    expect([update.kind, ...quantities(update)]).toEqual(["update", "input_tokens=1", "requests=1", "output_tokens=0"]);
+    expect(update).toMatchObject({ totals: expect.arrayContaining([expect.objectContaining({ recordCount: 0n })]) });
+    // Told once, not with every later change.
+    await put({ input_tokens: 2n });
+    expect(quantities(await stream.next())).toEqual(["input_tokens=3", "requests=2"]);
+    await stream.close();
+    const resumed = open(watch({ customerId, resumeToken: snapshot.resumeToken }));
+    const caughtUp = await resumed.next();
+    expect([caughtUp.kind, ...quantities(caughtUp)]).toEqual(["snapshot", "input_tokens=3", "requests=2"]);
+    await resumed.close();
+    const answer = await getUsage(deps, request({ customerId }), { signal: NEVER });
+    expect(answer).toMatchObject({ tokensUsed: 3n, requests: 2n });
+    expect(answer.totals.map((t) => `${t.meter}=${t.quantity}`)).toEqual(["input_tokens=3", "requests=2"]);
   });
 
   test("a new snapshot when the period rolls over", async () => {

@@ -2,9 +2,13 @@
 import fc from "fast-check";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import type { MeterCatalog } from "../../../src/domain/meter.ts";
+import { planReports } from "../../../src/domain/report.ts";
 import { postgresAccounts } from "../../../src/postgres/accounts.ts";
 import { openDeployment } from "../../../src/postgres/deployment.ts";
+import { postgresLease } from "../../../src/postgres/lease.ts";
 import { postgresLedger } from "../../../src/postgres/ledger.ts";
+import { postgresReports } from "../../../src/postgres/reports.ts";
+import { postgresVoids } from "../../../src/postgres/void.ts";
 import { testCatalog } from "../../support/catalog.ts";
 import { createTestDatabase, type TestDatabase } from "../../support/postgres.ts";
 import { usageRecord } from "../../support/records.ts";
@@ -70,7 +74,7 @@ async function pendingOf(customerId: string) {
   const result = await database.pool.query(
     `SELECT to_char(window_start AT TIME ZONE 'UTC', 'DD HH24:MI:SS') AS start, event_name,
        extract(epoch FROM window_end - window_start)::integer AS seconds, total
-     FROM pending_window WHERE customer_id = $1 AND total <> 0 ORDER BY window_start, event_name`,
+     FROM pending_window WHERE customer_id = $1 AND total <> 0 ORDER BY window_start, event_name, payload COLLATE "C"`,
     [customerId],
   );
   return result.rows;
@@ -84,13 +88,26 @@ async function everythingOf(customerId: string) {
   };
 }
 
-/** Freezes all that is pending, as a flush would. */
+/** Freezes all that is pending into reports, as a flush does, and takes them for accepted. */
 async function reportAll(customerId: string): Promise<void> {
-  await database.pool.query(
-    `UPDATE pending_window SET reported = total, accepted = total, next_sequence = next_sequence + 1
-     WHERE customer_id = $1 AND total <> reported`,
+  const lease = postgresLease(database.pool, customerId);
+  const grant = await lease.acquire("test", 60_000);
+  if (grant === undefined) throw new Error("the lease is held");
+  const reports = postgresReports(database.pool, customerId, "v1");
+  await reports.plan(grant, { customerId, includeOpen: true }, undefined, 1_000, (windows, nowMs) =>
+    planReports(windows, { deploymentId: "test", lateUsage: "current_period", nowMs }),
+  );
+  await lease.release(grant);
+  await database.pool.query("UPDATE pending_window SET accepted = reported WHERE customer_id = $1", [customerId]);
+}
+
+/** What the reports add up to, per event name. */
+async function sentOf(customerId: string): Promise<Map<string, bigint>> {
+  const result = await database.pool.query<{ event_name: string; value: string }>(
+    "SELECT event_name, sum(value) AS value FROM report WHERE customer_id = $1 GROUP BY event_name",
     [customerId],
   );
+  return new Map(result.rows.map((row) => [row.event_name, BigInt(row.value)]));
 }
 
 async function reportedOf(customerId: string) {
@@ -119,44 +136,138 @@ const sent = fc.record({
     .map(([input_tokens, output_tokens]) => ({ input_tokens, output_tokens })),
   labels: fc.constantFrom({}, { team: "red" }, { team: "blue", trace: "not kept" }),
 });
+/** Rules of other weights, names, payloads and labels: what each record added follows from those of its time alone. */
+const CATALOGS: readonly MeterCatalog[] = [
+  testCatalog(),
+  {
+    ...testCatalog(),
+    billing: [
+      { meter: "input_tokens", modelPattern: "*", eventName: "input_tokens", weight: 100n },
+      { meter: "input_tokens", modelPattern: "*", eventName: "all_tokens", weight: 1n },
+      {
+        meter: "output_tokens",
+        modelPattern: "*",
+        eventName: "all_tokens",
+        weight: 3n,
+        payload: new Map([["is", "out"]]),
+      },
+      { meter: "requests", modelPattern: "openai/*", eventName: "calls", weight: 1n },
+    ],
+    rollupLabels: [],
+  },
+  { ...testCatalog(), billing: [], rollupLabels: ["team", "trace"] },
+];
+type Sent = typeof sent extends fc.Arbitrary<infer Value> ? Value : never;
+type Step = typeof step extends fc.Arbitrary<infer Value> ? Value : never;
 const step = fc.oneof(
   { weight: 3, arbitrary: fc.record({ apply: fc.array(sent, { minLength: 1, maxLength: 12 }) }) },
   { weight: 2, arbitrary: fc.record({ learn: fc.array(boundaryMs, { minLength: 1, maxLength: 4 }) }) },
   { weight: 1, arbitrary: fc.constant({ report: true as const }) },
+  { weight: 1, arbitrary: fc.record({ rules: fc.constantFrom(...CATALOGS) }) },
+  // One of those applied so far, counted around; one that is void already among them.
+  { weight: 2, arbitrary: fc.record({ void: fc.nat(50) }) },
 );
 
-test("boundaries between applies, in any order: as if known beforehand", async () => {
-  const ledger = ledgerOf();
+/** What a record adds to each event name. */
+function billed({ measurements }: Sent, catalog: MeterCatalog) {
+  const quantities: Readonly<Record<string, bigint>> = { ...measurements, requests: 1n };
+  return catalog.billing.map(
+    ({ meter, eventName, weight }) => [eventName, (quantities[meter] ?? 0n) * weight] as const,
+  );
+}
+
+interface Applied {
+  readonly sent: Sent;
+  readonly catalog: MeterCatalog;
+  readonly key: string;
+  voided: boolean;
+}
+
+/** Two customers who are sent the same records; the one learns of its boundaries in time, the other late. Sums by hand beside. */
+class TwoCustomers {
+  readonly late = newCustomer();
+  readonly early = newCustomer();
+  /** Per event name, of records not voided. */
+  readonly billed = new Map<string, bigint>();
+  /** Per meter, of records not voided. */
+  readonly measured = new Map<string, bigint>([["requests", 0n]]);
+  readonly #applied: Applied[] = [];
+  #catalog = testCatalog();
+
+  async take(s: Step): Promise<void> {
+    if ("learn" in s) await learn(this.late, s.learn, this.#catalog);
+    else if ("report" in s) await reportAll(this.late);
+    else if ("rules" in s) this.#catalog = s.rules;
+    else if ("void" in s) await this.#void(this.#applied[s.void % this.#applied.length]);
+    else await this.#apply(s.apply);
+  }
+
+  async #apply(batch: readonly Sent[]): Promise<void> {
+    const known = this.#applied.length;
+    const added = batch.map((sent, i) => ({ sent, catalog: this.#catalog, key: `k${known + i}`, voided: false }));
+    const ledger = ledgerOf(this.#catalog);
+    for (const customerId of [this.late, this.early])
+      await ledger.apply(added.map(({ sent, key }) => usageRecord({ ...sent, customerId, idempotencyKey: key })));
+    for (const { sent } of added) this.#count(sent, this.#catalog, 1n);
+    this.#applied.push(...added);
+  }
+
+  async #void(applied: Applied | undefined): Promise<void> {
+    const voids = postgresVoids(database.pool, this.#catalog, SHARDS);
+    const idempotencyKey = applied?.key ?? "never sent";
+    const expected = applied === undefined ? "not_found" : applied.voided ? "already_voided" : "voided";
+    for (const customerId of [this.late, this.early])
+      expect((await voids.voidRecord({ customerId, idempotencyKey, reason: "test" })).kind).toBe(expected);
+    if (expected !== "voided" || applied === undefined) return;
+    this.#count(applied.sent, applied.catalog, -1n);
+    applied.voided = true;
+  }
+
+  #count(sent: Sent, catalog: MeterCatalog, sign: bigint): void {
+    for (const [name, quantity] of billed(sent, catalog)) add(this.billed, name, sign * quantity);
+    for (const [meter, quantity] of Object.entries({ ...sent.measurements, requests: 1n }))
+      add(this.measured, meter, sign * quantity);
+  }
+}
+
+function add(sums: Map<string, bigint>, name: string, quantity: bigint): void {
+  sums.set(name, (sums.get(name) ?? 0n) + quantity);
+}
+
+async function measuredOf(customerId: string, table: "rollup_quarter_hour" | "rollup_day") {
+  const sums = new Map<string, bigint>([["requests", 0n]]);
+  for (const { meter, quantity } of await rollupsOf(customerId, table)) add(sums, meter, BigInt(quantity));
+  return sums;
+}
+
+function nonZero(sums: ReadonlyMap<string, bigint>): object {
+  return Object.fromEntries([...sums].filter(([, quantity]) => quantity !== 0n).sort());
+}
+
+test("applies, voids, flushes, new rules and boundaries in any order: the sums of what is not void, cut as if the boundaries had been known", async () => {
   await fc.assert(
-    fc.asyncProperty(fc.array(step, { minLength: 3, maxLength: 10 }), async (steps) => {
-      const [late, early] = [newCustomer(), newCustomer()];
+    fc.asyncProperty(fc.array(step, { minLength: 3, maxLength: 14 }), async (steps) => {
+      const two = new TwoCustomers();
+      const { late, early } = two;
       await learn(
         early,
         steps.flatMap((s) => ("learn" in s ? s.learn : [])),
       );
-      const totals = { input_tokens: 0n, output_tokens: 0n };
       for (const s of steps) {
-        if ("learn" in s) await learn(late, s.learn);
-        else if ("report" in s) await reportAll(late);
-        else {
-          await ledger.apply(s.apply.map((fields) => usageRecord({ ...fields, customerId: late })));
-          await ledger.apply(s.apply.map((fields) => usageRecord({ ...fields, customerId: early })));
-          for (const { measurements } of s.apply) {
-            totals.input_tokens += measurements.input_tokens;
-            totals.output_tokens += measurements.output_tokens;
-          }
-        }
+        await two.take(s);
         // At every instant, not only in the end: nothing appears or disappears.
         const pending = new Map((await reportedOf(late)).map((row) => [row.event_name, BigInt(row.total)]));
-        expect(pending.get("input_tokens") ?? 0n).toBe(totals.input_tokens);
-        expect(pending.get("output_tokens") ?? 0n).toBe(totals.output_tokens);
+        expect(nonZero(pending)).toEqual(nonZero(two.billed));
+        expect(nonZero(await measuredOf(late, "rollup_quarter_hour"))).toEqual(nonZero(two.measured));
+        expect(nonZero(await measuredOf(late, "rollup_day"))).toEqual(nonZero(two.measured));
       }
       expect(await everythingOf(late)).toEqual(await everythingOf(early));
       // One more flush brings Stripe to the same sums.
       await reportAll(late);
       for (const row of await reportedOf(late)) expect(row.due).toBe("0");
+      expect(nonZero(await sentOf(late))).toEqual(nonZero(two.billed));
     }),
-    seeded(40),
+    seeded(60),
   );
   expect(warnings).toEqual([]);
 });
@@ -200,7 +311,63 @@ test("what was reported under the window stays with its first piece; the flush c
   ]);
 });
 
-test("billing rules and labels changed since: totals per event name stay, split in proportion; nothing is billed anew", async () => {
+test("all records of a minute voided after they were reported: a boundary cuts the window that waits to be taken back, too", async () => {
+  const customerId = newCustomer();
+  const record = usageRecord({ customerId, eventTimeMs: MIDNIGHT + 10 * SECOND, measurements: { input_tokens: 3n } });
+  await ledgerOf().apply([record]);
+  await reportAll(customerId);
+  const { idempotencyKey } = record;
+  await postgresVoids(database.pool, testCatalog(), SHARDS).voidRecord({ customerId, idempotencyKey, reason: "test" });
+  await learn(customerId, [MIDNIGHT + 20 * SECOND]);
+  const window = () =>
+    database.pool.query(
+      "SELECT extract(epoch FROM window_end - window_start)::integer AS seconds, total, reported FROM pending_window WHERE customer_id = $1",
+      [customerId],
+    );
+  expect((await window()).rows).toEqual([{ seconds: 20, total: "0", reported: "3" }]);
+  await reportAll(customerId);
+  expect((await window()).rows).toEqual([{ seconds: 20, total: "0", reported: "0" }]);
+});
+
+test("rules changed between records of one minute, then a boundary: each record keeps what it was billed; the flush moves, and adds nothing", async () => {
+  const customerId = newCustomer();
+  const at = (seconds: number, input_tokens: bigint, output_tokens: bigint) =>
+    usageRecord({
+      customerId,
+      eventTimeMs: MIDNIGHT + seconds * SECOND,
+      measurements: { input_tokens, output_tokens },
+      labels: { team: "red" },
+    });
+  await ledgerOf().apply([at(1, 1n, 10n), at(40, 3n, 20n)]);
+  await ledgerOf(CATALOGS[1]).apply([at(2, 5n, 7n), at(50, 9n, 2n)]);
+  await reportAll(customerId);
+  await learn(customerId, [MIDNIGHT + 30 * SECOND], CATALOGS[2]);
+  const parts = { calls: [1, 1], input_tokens: [1 + 500, 3 + 900], output_tokens: [10, 20] };
+  expect(await pendingOf(customerId)).toEqual([
+    { start: "12 00:00:00", event_name: "all_tokens", seconds: 30, total: "21" },
+    { start: "12 00:00:00", event_name: "all_tokens", seconds: 30, total: "5" },
+    ...Object.entries(parts).map(([event_name, [first]]) => {
+      return { start: "12 00:00:00", event_name, seconds: 30, total: String(first) };
+    }),
+    { start: "12 00:00:30", event_name: "all_tokens", seconds: 30, total: "6" },
+    { start: "12 00:00:30", event_name: "all_tokens", seconds: 30, total: "9" },
+    ...Object.entries(parts).map(([event_name, [, second]]) => {
+      return { start: "12 00:00:30", event_name, seconds: 30, total: String(second) };
+    }),
+  ]);
+  for (const row of await reportedOf(customerId)) expect(row.due).toBe("0");
+  const quarterHours = await rollupsOf(customerId, "rollup_quarter_hour");
+  expect(
+    quarterHours.filter((row) => row.meter === "input_tokens").map((row) => [row.start, row.labels, row.quantity]),
+  ).toEqual([
+    ["12 00:00:00", {}, "5"],
+    ["12 00:00:00", { team: "red" }, "1"],
+    ["12 00:00:30", {}, "9"],
+    ["12 00:00:30", { team: "red" }, "3"],
+  ]);
+});
+
+test("records of before catalogs were kept, billing rules and labels changed since: totals per event name stay, split in proportion; nothing is billed anew", async () => {
   const customerId = newCustomer();
   const at = (seconds: number, input_tokens: bigint, output_tokens: bigint) =>
     usageRecord({
@@ -210,6 +377,7 @@ test("billing rules and labels changed since: totals per event name stay, split 
       labels: { team: "red" },
     });
   await ledgerOf().apply([at(1, 1n, 10n), at(40, 3n, 10n)]);
+  await database.pool.query("UPDATE usage_record SET catalog_id = NULL WHERE customer_id = $1", [customerId]);
   const changed: MeterCatalog = {
     ...testCatalog(),
     billing: [

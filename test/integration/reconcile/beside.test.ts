@@ -2,9 +2,9 @@
 import { expect, test, vi } from "vitest";
 import { FLUSH_SETTINGS, Flush } from "../../../src/app/flush.ts";
 import { LEASE_TIMING, runWhileHeld, type Tenure } from "../../../src/app/hold-lease.ts";
+import { leadAll } from "../../../src/app/lead.ts";
 import { postgresFlushRequests } from "../../../src/postgres/flush-requests.ts";
 import { postgresLease } from "../../../src/postgres/lease.ts";
-import { besides } from "../../../src/process/reconcile-role.ts";
 import { stripeMeterEvents } from "../../../src/stripe/meter-events.ts";
 import { expireLease, LEASE, silent, unobserved } from "../flush/harness.ts";
 import { MINUTE_MS, startWorld, storedReports, windowSums } from "./harness.ts";
@@ -20,6 +20,7 @@ test("while Stripe's sums cannot be read, usage still goes there; once they can,
     requests: postgresFlushRequests(pool, LEASE),
     sink: stripeMeterEvents(stripe, 2_000),
     deploymentId: "test",
+    lateUsage: "current_period",
     settings: { ...FLUSH_SETTINGS, pollMs: 10, intervalMs: 50 },
     clock,
     logger: silent,
@@ -29,12 +30,7 @@ test("while Stripe's sums cannot be read, usage still goes there; once they can,
   const stop = new AbortController();
   const lease = postgresLease(pool, LEASE);
   const holder = { lease, holder: "test", timing: LEASE_TIMING, clock, logger: silent };
-  const lead = (tenure: Tenure) =>
-    besides(
-      tenure,
-      (t) => flush.run(t),
-      (t) => reconcile.run(t),
-    );
+  const lead = (tenure: Tenure) => leadAll(tenure, [(t) => flush.run(t), (t) => reconcile.run(t)]);
   const leading = runWhileHeld(holder, stop.signal, lead);
   for (let minute = 0; minute < 5; minute++) {
     await use(minute, 1n);

@@ -7,6 +7,7 @@ import { type Client, credentials, loadPackageDefinition, type ServiceClientCons
 import { loadSync } from "@grpc/proto-loader";
 import { protoPath as healthProto } from "grpc-health-check";
 import { describe, expect, onTestFinished, test } from "vitest";
+import { AdminService } from "../../../gen/metering/admin/v1/admin_service_pb.ts";
 import { MeteringService } from "../../../gen/metering/v1/metering_service_pb.ts";
 import { UsageRecordSchema } from "../../../gen/metering/v1/usage_pb.ts";
 import type { Intake } from "../../../src/app/ports/intake.ts";
@@ -19,6 +20,7 @@ const RECORD = {
   record: { idempotencyKey: "k", customerId: "c", measurements: [{ meter: "input_tokens", quantity: 1n }] },
 };
 const NAME = MeteringService.typeName;
+const ADMIN = AdminService.typeName;
 
 /** A promise, and what resolves it. */
 function gate(): { opened: Promise<void>; open: () => void } {
@@ -152,6 +154,23 @@ test.each(["v1", "v1alpha"])("reflection %s lists and describes everything", asy
   );
   for (const symbol of ["google.rpc.ErrorInfo", "grpc.health.v1.HealthCheckRequest", "google.protobuf.Timestamp"])
     expect(await ask({ fileContainingSymbol: symbol })).toHaveProperty("fileDescriptorResponse");
+  expect(await ask({ fileContainingSymbol: ADMIN })).toHaveProperty("errorResponse");
+});
+
+test("the admin API, where it is on, is in reflection and in health", async () => {
+  const voids = { voidRecord: async () => ({ kind: "not_found" }) as const };
+  const { grpc, grpcAddress } = await startTestService({ voids });
+  const ask = reflection(grpcAddress, "v1");
+  const { listServicesResponse } = await ask({ listServices: "*" });
+  expect(listServicesResponse.service.map((s: { name: string }) => s.name).sort()).toEqual([
+    "grpc.health.v1.Health",
+    ADMIN,
+    NAME,
+  ]);
+  expect(await ask({ fileContainingSymbol: `${ADMIN}.VoidRecord` })).toHaveProperty("fileDescriptorResponse");
+  expect(await ask({ fileContainingSymbol: `${NAME}.RecordUsage` })).toHaveProperty("fileDescriptorResponse");
+  grpc.setServing(true);
+  expect(await healthChecker(grpcAddress)(ADMIN)).toBe("SERVING");
 });
 
 describe("stop", () => {

@@ -167,7 +167,11 @@ export function fromConnectJson(body: unknown): Refusal {
 
 /** A client over gRPC-Web, on HTTP/1.1. */
 export function grpcWebClient(url: string) {
-  return createClient(MeteringService, createGrpcWebTransport({ baseUrl: url, httpVersion: "1.1" }));
+  return createClient(MeteringService, grpcWebTransport(url));
+}
+
+export function grpcWebTransport(url: string) {
+  return createGrpcWebTransport({ baseUrl: url, httpVersion: "1.1" });
 }
 
 export async function outcomeOf<T>(answer: Promise<T>): Promise<Outcome<T>> {

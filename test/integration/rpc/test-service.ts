@@ -2,10 +2,12 @@
 import { onTestFinished } from "vitest";
 import { OpaqueTokens } from "../../../src/app/opaque-tokens.ts";
 import type { Intake, IntakeResult } from "../../../src/app/ports/intake.ts";
+import type { VoidLedger } from "../../../src/app/ports/ledger.ts";
 import { RecordUsage } from "../../../src/app/record-usage.ts";
 import type { ReadUsage, UsageAnswer } from "../../../src/app/usage-request.ts";
 import { MeteringError } from "../../../src/domain/errors.ts";
 import type { UsageRecord } from "../../../src/domain/usage-record.ts";
+import { AdminHandlers } from "../../../src/rpc/admin-handlers.ts";
 import { ConnectServer } from "../../../src/rpc/connect-server.ts";
 import { type CallLimits, DEFAULT_CALL_LIMITS, type RpcLogger, type RpcObserver } from "../../../src/rpc/edge.ts";
 import { DEFAULT_GRPC_CONNECTION, GrpcServer } from "../../../src/rpc/grpc-server.ts";
@@ -63,6 +65,8 @@ export interface TestServiceOptions {
   readonly intake?: Intake;
   readonly readUsage?: Partial<ReadUsage>;
   readonly limits?: Partial<CallLimits>;
+  /** Serves the admin API too. */
+  readonly voids?: VoidLedger;
 }
 
 /** Starts both servers on free ports of the loopback; they stop when the test ends. */
@@ -84,7 +88,8 @@ export async function startTestService(options: TestServiceOptions = {}) {
   const readUsage = { ...NO_READS, ...options.readUsage };
   const handlers = new MeteringHandlers({ recordUsage, readUsage, catalog: testCatalog(), clock, observer });
   const limits = { ...DEFAULT_CALL_LIMITS, ...options.limits };
-  const edge = { handlers, clock, logger, observer, limits };
+  const admin = options.voids && new AdminHandlers(options.voids);
+  const edge = { handlers, admin, clock, logger, observer, limits };
   const grpc = new GrpcServer({ ...edge, connection: DEFAULT_GRPC_CONNECTION });
   const connect = new ConnectServer(edge);
   const grpcPort = await grpc.start(0, "127.0.0.1");

@@ -268,7 +268,7 @@ test("the stream threw an event away: the simulator says so by a thin event, and
   });
   service.run();
   const webhookEndpoints = [{ url: service.thinUrl, secret: THIN_SECRET, payload: "thin" } as const];
-  const simulator = await startStripeSimulator({ webhookEndpoints });
+  const simulator = await startCheckedSimulator({ webhookEndpoints });
   onTestFinished(() => simulator.close());
   const open = (secretKey: string) =>
     openStripe({ secretKey, apiBase: new URL(simulator.url), maxSockets: 2, timeoutMs: 10_000 });

@@ -58,6 +58,12 @@ describe("cutIntoWindows", () => {
     );
   });
 
+  test("where clocks go back by half an hour, the hours go on (found with SEED=1901297492)", () => {
+    const startMs = at("2025-04-05T13:00Z");
+    const hours = cutIntoWindows({ startMs, endMs: startMs + 4 * 3_600_000 }, "hour", "Australia/Lord_Howe", 10);
+    expect(hours?.map(({ startMs: from, endMs: to }) => (to - from) / 60_000)).toEqual([60, 60, 30, 60, 30]);
+  });
+
   test("says so when there would be too many", () => {
     expect(cutIntoWindows({ startMs: 0, endMs: 10 * QUARTER_HOUR_MS }, "quarter_hour", "UTC", 9)).toBeUndefined();
     expect(cutIntoWindows({ startMs: 0, endMs: 10 * QUARTER_HOUR_MS }, "quarter_hour", "UTC", 10)).toHaveLength(10);

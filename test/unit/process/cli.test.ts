@@ -30,26 +30,37 @@ function metering(args: readonly string[], environment: Record<string, string> =
 }
 
 describe("help", () => {
-  const commands = ["dev", "serve", "migrate", "check-config", "status", "flush", "replay", "stripe-simulator"];
-  const ofStripe = ["reconcile"];
+  const commands = ["dev", "serve", "migrate", "check-config", "status", "flush", "void", "replay", "stripe-simulator"];
+  const parents: Readonly<Record<string, readonly string[]>> = {
+    reports: ["list", "show", "retry", "hold"],
+    customers: ["list", "map"],
+    stripe: ["setup", "reconcile", "events"],
+    "stripe events": ["list", "retry"],
+  };
+  const nested = Object.entries(parents).flatMap(([parent, names]) => names.map((name) => `${parent} ${name}`));
 
-  test.each([
-    [[], [...commands, "stripe"]],
-    [["stripe"], ofStripe],
-  ])("metering %j --help lists the commands", async (parent, listed) => {
-    const { code, stdout } = await metering([...parent, "--help"]);
-    expect(code).toBe(0);
-    for (const command of listed) expect(stdout).toContain(`\n  ${command} `);
-  });
+  test.each([["", [...commands, "reports", "customers", "stripe"]], ...Object.entries(parents)])(
+    "metering %s --help lists the commands",
+    async (parent, listed) => {
+      const { code, stdout } = await metering([...parent.split(" "), "--help"].filter((word) => word !== ""));
+      expect(code).toBe(0);
+      for (const command of listed) expect(stdout).toContain(`\n  ${command} `);
+    },
+  );
 
-  test.each([...commands, ...ofStripe.map((name) => `stripe ${name}`)])(
+  test.each([...commands, ...nested.filter((name) => !(name in parents))])(
     "metering %s --help says what it does, needs and answers with, and gives an example",
     async (name) => {
       const { code, stdout, stderr } = await metering([...name.split(" "), "--help"]);
       expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
       expect(stdout).toContain(`Usage: metering ${name} `);
-      // What serve prints is its log, which is JSON already.
-      const parts = ["Settings:", "Exit codes:", "Example:", ...(name === "serve" ? [] : ["--json"])];
+      // What these print is JSON already.
+      const parts = [
+        "Settings:",
+        "Exit codes:",
+        "Example:",
+        ...(name === "serve" || name === "reports show" ? [] : ["--json"]),
+      ];
       for (const part of parts) expect(stdout).toContain(part);
     },
   );

@@ -3,7 +3,7 @@ import { execFileSync } from "node:child_process";
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterEach, beforeEach, expect, test } from "vitest";
+import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import { findRedisProgram } from "../../../src/process/embedded/embedded-redis.ts";
 import { processIdentity } from "../../../src/process/process-identity.ts";
 import { CommandProcess, runCommand } from "../../support/command.ts";
@@ -48,15 +48,25 @@ function pathWithoutRedis(): string {
   return bin;
 }
 
-async function record({ addresses }: Summary): Promise<string> {
-  const response = await fetch(`http://127.0.0.1:${addresses.httpPort}/metering.v1.MeteringService/RecordUsage`, {
+async function call({ addresses }: Summary, rpc: string, request: object): Promise<unknown> {
+  const response = await fetch(`http://127.0.0.1:${addresses.httpPort}/${rpc}`, {
     method: "POST",
     headers: { "content-type": "application/json" },
-    body: JSON.stringify({
-      record: { idempotencyKey: "k", customerId: "acme", measurements: [{ meter: "input_tokens", quantity: "5" }] },
-    }),
+    body: JSON.stringify(request),
   });
-  return ((await response.json()) as { outcome: string }).outcome;
+  return response.json();
+}
+
+async function record(summary: Summary): Promise<string> {
+  const answer = await call(summary, "metering.v1.MeteringService/RecordUsage", {
+    record: { idempotencyKey: "k", customerId: "acme", measurements: [{ meter: "input_tokens", quantity: "5" }] },
+  });
+  return (answer as { outcome: string }).outcome;
+}
+
+function voidRecord(summary: Summary): Promise<unknown> {
+  const request = { customerId: "acme", idempotencyKey: "k", reason: "over HTTP" };
+  return call(summary, "metering.admin.v1.AdminService/VoidRecord", request);
 }
 
 function pidsOfStores(): number[] {
@@ -99,6 +109,16 @@ test("keeps what it acknowledged when it is killed, and picks up its stores agai
   for (const pid of orphans) expect(await processIdentity(pid)).toBeUndefined();
   const migrated = await runCommand(["migrate", "--json"], { METERING_DATA_DIR: dir });
   expect(migrated).toMatchObject({ exitCode: 0, stdout: '{"applied":[]}\n' });
+  // A buffer may hold the record yet.
+  const voided = await vi.waitFor(async () => {
+    const answer = await voidRecord(second.summary);
+    expect(answer).not.toMatchObject({ code: "not_found" });
+    return answer;
+  }, 20_000);
+  expect(voided).toMatchObject({ outcome: "VOID_OUTCOME_VOIDED", reason: "over HTTP" });
+  const again = await runCommand(["void", "acme", "k", "--reason", "again", "--json"], { METERING_DATA_DIR: dir });
+  expect(again).toMatchObject({ exitCode: 0, stdout: expect.stringMatching(/"already_voided".*"over HTTP"/) });
+  expect(await record(second.summary)).toBe("RECORD_OUTCOME_DUPLICATE");
 });
 
 test("stays with Redis once records may wait there", async (context) => {

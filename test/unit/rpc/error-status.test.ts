@@ -31,6 +31,7 @@ const FAILURES: { [K in MeteringFailure["kind"]]: [Extract<MeteringFailure, { ki
     { kind: "idempotency_key_reused", customerId: "c", idempotencyKey: "k" },
     Code.ALREADY_EXISTS,
   ],
+  record_not_found: [{ kind: "record_not_found", customerId: "c", idempotencyKey: "k" }, Code.NOT_FOUND],
   intake_unavailable: [{ kind: "intake_unavailable", retryAfterMs }, Code.UNAVAILABLE],
   intake_full: [{ kind: "intake_full", retryAfterMs }, Code.RESOURCE_EXHAUSTED],
   ledger_unavailable: [{ kind: "ledger_unavailable", retryAfterMs }, Code.UNAVAILABLE],

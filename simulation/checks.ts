@@ -1,0 +1,232 @@
+// What must hold in the end. Each violation says what is wrong, and for whom.
+import { HELD_OUTCOME_UNKNOWN } from "../src/domain/report.ts";
+import { EVENT_NAMES, type EventName } from "./catalog.ts";
+import type { DriftRow, LedgerReading, ReportRow, WindowRow } from "./ledger-reading.ts";
+import type { Oracle, Span } from "./oracle.ts";
+import type { BillingPeriod, StripeReading } from "./stripe-reading.ts";
+
+/** A customer as the service and Stripe know it. */
+export interface KnownCustomer {
+  readonly index: number;
+  readonly customerId: string;
+  readonly stripeCustomerId: string;
+  /** Whether the service was ever told that these are the same. */
+  readonly mapped: boolean;
+}
+
+export interface Evidence {
+  readonly customers: readonly KnownCustomer[];
+  readonly oracle: Oracle;
+  readonly ledger: LedgerReading;
+  readonly stripe: StripeReading;
+}
+
+/** Where what was recorded ended. */
+export interface Fates {
+  recorded: bigint;
+  /** On final invoices. */
+  billed: bigint;
+  /** In periods that are still open. */
+  open: bigint;
+  /** Counted by Stripe at a time that no subscription covers. */
+  outsideOfPeriods: bigint;
+  held: bigint;
+  /** Not planned yet: customers that no Stripe customer is known for. */
+  waiting: bigint;
+  /** Of the above: landed in a later period than it was used in. */
+  late: bigint;
+}
+
+export interface Violation {
+  readonly message: string;
+  readonly customer: KnownCustomer | undefined;
+  readonly eventName: EventName | undefined;
+}
+
+export interface Verdict {
+  readonly violations: readonly Violation[];
+  readonly fates: Readonly<Record<EventName, Fates>>;
+}
+
+export function judge(evidence: Evidence): Verdict {
+  const violations: Violation[] = [];
+  const say = (message: string) => violations.push({ message, customer: undefined, eventName: undefined });
+  for (const [what, count] of Object.entries(evidence.ledger.unfinished))
+    if (count > 0) say(`${count} ${what} are left`);
+  for (const message of identifierProblems(evidence)) say(message);
+  const fates = Object.fromEntries(EVENT_NAMES.map((name) => [name, noFates()])) as Record<EventName, Fates>;
+  const windows = Map.groupBy(evidence.ledger.windows, (row) => `${row.customerId} ${row.eventName}`);
+  const reports = Map.groupBy(evidence.ledger.reports, (row) => `${row.customerId} ${row.eventName}`);
+  for (const customer of evidence.customers) {
+    for (const eventName of EVENT_NAMES) {
+      const lane: Lane = {
+        customer,
+        eventName,
+        oracle: evidence.oracle,
+        windows: windows.get(`${customer.customerId} ${eventName}`) ?? [],
+        drifts: evidence.ledger.drifts.filter(
+          (row) => row.stripeCustomerId === customer.stripeCustomerId && row.eventName === eventName,
+        ),
+        reports: reports.get(`${customer.customerId} ${eventName}`) ?? [],
+        periods: customer.mapped
+          ? (evidence.stripe.periods.get(`${customer.stripeCustomerId} ${eventName}`) ?? [])
+          : [],
+      };
+      for (const message of [
+        ...ledgerProblems(lane),
+        ...periodProblems(lane),
+        ...fateProblems(lane, fates[eventName]),
+      ]) {
+        violations.push({ message, customer, eventName });
+      }
+    }
+  }
+  return { violations, fates };
+}
+
+/** One customer's one Stripe meter. Of one that was never mapped, nothing at Stripe concerns us. */
+interface Lane {
+  readonly customer: KnownCustomer;
+  readonly eventName: EventName;
+  readonly oracle: Oracle;
+  readonly windows: readonly WindowRow[];
+  readonly reports: readonly ReportRow[];
+  readonly drifts: readonly DriftRow[];
+  readonly periods: readonly BillingPeriod[];
+}
+
+/** No identifier counts twice, or for another value than its report's, and nothing counts that was not reported. */
+function identifierProblems({ ledger, stripe }: Evidence): string[] {
+  const reports = new Map(ledger.reports.map((report) => [report.identifier, report]));
+  return stripe.events.flatMap((event) => {
+    const report = reports.get(event.identifier);
+    if (report === undefined) return [`Stripe counted ${event.identifier}, which was never planned`];
+    const problems: string[] = [];
+    if (event.times_accepted > 1) problems.push(`Stripe counted ${event.identifier} ${event.times_accepted} times`);
+    if (BigInt(event.value) !== report.value || event.timestamp * 1_000 !== report.timestampMs) {
+      problems.push(`Stripe has ${event.identifier} as ${event.value} at ${event.timestamp}, unlike its report`);
+    }
+    return problems;
+  });
+}
+
+/** The ledger holds what was acknowledged, and no window spans a boundary. */
+function ledgerProblems({ customer, eventName, oracle, windows, reports, drifts, periods }: Lane): string[] {
+  const open = drifts.filter(({ what }) => what.includes(" open"));
+  const problems = open.map(({ startMs, what }) => `the drift of ${at(startMs)} is left: ${what}`);
+  const doubtful = reports.filter(({ state, reason }) => state === "held" && reason === HELD_OUTCOME_UNKNOWN);
+  problems.push(
+    ...doubtful.map(({ identifier }) => `${identifier} is held, and nobody found out whether it was counted`),
+  );
+  const expected = oracle.total(customer.index)[eventName];
+  const total = sum(windows, (row) => row.total);
+  if (total !== expected) problems.push(`the ledger holds ${total}, but ${expected} was acknowledged`);
+  const edges = new Set(periods.flatMap(({ startMs, endMs }) => [startMs, endMs]));
+  for (const { startMs, endMs } of windows) {
+    for (const edge of edges) {
+      if (startMs < edge && edge < endMs) problems.push(`the window of ${at(startMs)} spans the boundary ${at(edge)}`);
+    }
+  }
+  return problems;
+}
+
+/** Each final invoice bills what is believed of its period, and that is what was used in it, but for what is listed as elsewhere. */
+function periodProblems({ customer, eventName, oracle, windows, reports, periods }: Lane): string[] {
+  return periods.flatMap((period) => {
+    if (period.billed === undefined) return [];
+    const problems: string[] = [];
+    const name = `${period.invoiceId} (${at(period.startMs)} to ${at(period.endMs)})`;
+    const isIn = (timeMs: number) => isWithin(timeMs, period);
+    const believed = sum(
+      reports.filter((row) => isBelieved(row) && isIn(row.timestampMs)),
+      (row) => row.value,
+    );
+    if (period.billed !== atLeastZero(believed)) {
+      problems.push(`${name} bills ${period.billed}, but ${believed} is believed to be billed`);
+    }
+    const used = oracle.sum(customer.index, eventName, period);
+    const waiting = sum(
+      windows.filter((row) => isIn(row.startMs)),
+      (row) => row.total - row.reported,
+    );
+    const held = sum(
+      reports.filter((row) => row.state === "held" && isIn(row.windowStartMs)),
+      (row) => row.value,
+    );
+    const believing = reports.filter(isBelieved);
+    const left = sum(
+      believing.filter((row) => isIn(row.windowStartMs) && !isIn(row.timestampMs)),
+      (row) => row.value,
+    );
+    const came = sum(
+      believing.filter((row) => !isIn(row.windowStartMs) && isIn(row.timestampMs)),
+      (row) => row.value,
+    );
+    const expected = used - waiting - held - left + came;
+    if (period.billed !== atLeastZero(expected)) {
+      problems.push(
+        `${name} bills ${period.billed}, not ${expected}: used ${used}, waiting ${waiting}, held ${held}, ` +
+          `billed elsewhere ${left}, from elsewhere ${came}`,
+      );
+    }
+    return problems;
+  });
+}
+
+/** Everything recorded is in one place. */
+function fateProblems(lane: Lane, fates: Fates): string[] {
+  const { customer, eventName, oracle, windows, reports, periods } = lane;
+  const believed = reports.filter(isBelieved);
+  const periodOf = (timeMs: number) => periods.find((period) => isWithin(timeMs, period));
+  const landing = (choose: (period: BillingPeriod | undefined) => boolean) =>
+    sum(
+      believed.filter((row) => choose(periodOf(row.timestampMs))),
+      (row) => row.value,
+    );
+  const recorded = oracle.total(customer.index)[eventName];
+  const billed = sum(periods, (period) => period.billed ?? 0n);
+  const open = landing((period) => period !== undefined && period.billed === undefined);
+  const outsideOfPeriods = landing((period) => period === undefined);
+  const held = sum(
+    reports.filter((row) => row.state === "held"),
+    (row) => row.value,
+  );
+  const waiting = sum(windows, (row) => row.total - row.reported);
+  const late = sum(
+    believed.filter((row) => row.kind !== "unbilled" && periodOf(row.timestampMs) !== periodOf(row.windowStartMs)),
+    (row) => row.value,
+  );
+  const mine: Fates = { recorded, billed, open, outsideOfPeriods, held, waiting, late };
+  for (const key of Object.keys(mine) as (keyof Fates)[]) fates[key] += mine[key];
+  const accounted = billed + open + outsideOfPeriods + held + waiting;
+  if (accounted === recorded) return [];
+  return [
+    `recorded ${recorded}, accounted for ${accounted}: billed ${billed}, open ${open}, outside of periods ${outsideOfPeriods}, ` +
+      `held ${held}, waiting ${waiting}`,
+  ];
+}
+
+function noFates(): Fates {
+  return { recorded: 0n, billed: 0n, open: 0n, outsideOfPeriods: 0n, held: 0n, waiting: 0n, late: 0n };
+}
+
+/** Believed to be on the invoice of its time: sent ones that Stripe has, and bookings. */
+function isBelieved({ state }: ReportRow): boolean {
+  return state === "accepted" || state === "sent";
+}
+
+function isWithin(timeMs: number, { startMs, endMs }: Span): boolean {
+  return timeMs >= startMs && timeMs < endMs;
+}
+
+function atLeastZero(value: bigint): bigint {
+  return value > 0n ? value : 0n;
+}
+
+function sum<T>(rows: readonly T[], value: (row: T) => bigint): bigint {
+  return rows.reduce((total, row) => total + value(row), 0n);
+}
+
+function at(timeMs: number): string {
+  return new Date(timeMs).toISOString().slice(0, 19);
+}
