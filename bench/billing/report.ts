@@ -42,9 +42,7 @@ export function toBillingLines({ sends, planner }: BillingMeasured): string {
       `${plan.sink}: ${whole(spreadOf(runs.map((run) => run.reportsPerSecond)))} reports/s`,
       `${ratio?.median.toFixed(2)} (${ratio?.min.toFixed(2)}..${ratio?.max.toFixed(2)}) of the bare SDK's ${whole(spreadOf(runs.map((run) => run.bareEventsPerSecond)))}`,
       `planned before at ${whole(spreadOf(runs.map((run) => run.plannedPerSecond)))}/s`,
-      `CPU us a report: ${cpuOf(runs)
-        .map(([name, spread]) => `${name} ${whole(spread)}`)
-        .join(", ")}`,
+      ...cpuOf(runs).map(([name, spread]) => `CPU of ${name} ${whole(spread)} us a report`),
     ].join(", ");
   });
   const [first] = planner;

@@ -8,8 +8,9 @@
 // A crash, or the loss of the lease, after
 // 1 leaves planned reports: the next leader sends them. The windows count them as reported, so nobody plans them again.
 // 2 leaves reports "sending" that were perhaps not sent: the next leader takes them for unknown and sends them again.
-// 3 leaves reports "sending" that the sink has: the next leader sends them again, under the same identifier, and hears "duplicate".
-// 4 leaves nothing.
+// 3 leaves reports "sending" that the sink has: the next leader sends them again, under the same identifier, and hears "duplicate"; from
+//   the stream it hears nothing, and Stripe drops them.
+// 4 leaves nothing of its batch. The next one may be at 2 or 3 by then.
 // Unknown reports are sent again only while the sink surely knows the identifier (RESEND_HORIZON_MS); after that they are held.
 import type { LateUsagePolicy } from "../domain/late-usage.ts";
 import { HELD_OUTCOME_UNKNOWN, planReports } from "../domain/report.ts";
@@ -40,7 +41,7 @@ export interface FlushSettings {
   readonly pollMs: number;
   /** Most windows frozen in one transaction. */
   readonly planBatch: number;
-  /** Most reports marked, sent and settled together: what a crash makes the next leader send again. Fewer where the rate is low. */
+  /** Most reports marked, sent and settled together: twice that a crash makes the next leader send again. Fewer where the rate is low. */
   readonly sendBatch: number;
   readonly requestsPerSecondMax: number;
   readonly round: RoundLimits;
@@ -82,6 +83,8 @@ export interface FlushOptions {
 export class Flush {
   readonly #options: FlushOptions;
   readonly #rate: TokenBucket;
+  /** Step 4 of the last round, where it may go on beside steps 2 and 3 of the next. */
+  #settling: Promise<void> = Promise.resolve();
 
   constructor(options: FlushOptions) {
     this.#options = options;
@@ -100,17 +103,28 @@ export class Flush {
   }
 
   async #run(tenure: Tenure): Promise<void> {
+    this.#settling = Promise.resolve();
+    try {
+      await this.#lead(tenure);
+    } finally {
+      await this.#settling;
+    }
+  }
+
+  async #lead(tenure: Tenure): Promise<void> {
     const { requests, settings, clock, sink } = this.#options;
     let passDueMs = clock.monotonicMs();
     while (tenure.mayBegin()) {
       await this.#planRequested(tenure);
       if (clock.monotonicMs() >= passDueMs) {
+        await this.#settling;
         passDueMs = clock.monotonicMs() + settings.intervalMs;
         await this.#replaceClosed(tenure);
         await this.#pass(tenure, { customerId: undefined, includeOpen: false });
         await this.#look();
       }
       const goOn = await this.#round(tenure);
+      if (!goOn) await this.#settling;
       await requests.complete(tenure.grant, sink.name);
       if (!goOn) await clock.sleep(settings.pollMs, tenure.stopping);
     }
@@ -170,7 +184,10 @@ export class Flush {
     return true;
   }
 
-  /** Steps 2 to 4 for one batch; whether to go on at once with the next. */
+  /**
+   * Steps 2 to 4 for one batch; whether to go on at once with the next. A batch that went well is settled while the next is claimed and
+   * sent; any other before, since what it says of retries and lanes is for the next to heed.
+   */
   async #round(tenure: Tenure): Promise<boolean> {
     const { reports, sink, settings, clock, observer, logger } = this.#options;
     if (!tenure.mayBegin()) return false;
@@ -182,9 +199,13 @@ export class Flush {
     if (claimed.length === 0) return held.length > 0;
     const turn = (signal: AbortSignal) => this.#rate.take(signal);
     const result = await sendRound(claimed, sink, tenure, turn, settings.round, clock); // 3
-    await reports.settle(tenure.grant, result.settled); // 4
-    this.#tell(result);
+    await this.#settling;
+    this.#settling = reports.settle(tenure.grant, result.settled); // 4
+    // It is waited for below, or before anything else is settled.
+    this.#settling.catch(() => {});
     const { counts } = result;
+    if (counts.throttled + counts.unknown + counts.not_sent > 0) await this.#settling;
+    this.#tell(result);
     const ended = counts.accepted + counts.taken + counts.duplicate + counts.refused;
     const calm = counts.throttled === 0 && counts.unknown <= ended;
     if (calm) this.#rate.speedUp();

@@ -39,7 +39,7 @@ export interface ReconcileSettings extends Omit<ReconcilePolicy, "apply"> {
   readonly batch: number;
   /** Most that are compared side by side. */
   readonly concurrency: number;
-  /** Stripe takes 100 reads a second in live mode, 25 in a sandbox, and others want some too. */
+  /** Of Stripe's sums. */
   readonly readsPerSecondMax: number;
 }
 

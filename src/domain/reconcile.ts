@@ -14,7 +14,7 @@ import {
   sumOf,
   type ValidationError,
 } from "./explain-drift.ts";
-import { identifierOf, maySend, type PendingWindow, type Report, VALUE_MAX } from "./report.ts";
+import { identifierOf, maySend, type PendingWindow, type PlannedReport, VALUE_MAX } from "./report.ts";
 import { type Interval, MINUTE_MS } from "./window.ts";
 
 /** A span of one Stripe customer and meter, on whole minutes, as it is known in one transaction. */
@@ -34,6 +34,8 @@ export interface SpanView extends Interval {
   readonly boundariesMs: readonly number[];
   /** Those that may be about sends of these reports. */
   readonly errors: readonly ValidationError[];
+  /** Billing periods that a draft invoice is for, and when each is final. */
+  readonly drafts: readonly (Interval & { readonly finalizesAtMs: number })[];
   /** The open drift of this very span. */
   readonly open: SeenDrift | undefined;
   /** Differences of this very span that an operator dismissed. */
@@ -80,6 +82,8 @@ export interface Remedy {
   readonly cancels: string | undefined;
   /** Not to be sent before somebody mended its cause: Stripe's code. */
   readonly heldFor: string | undefined;
+  /** When the invoice is final that the repair is for; undefined where that is not known. */
+  readonly finalizesAtMs: number | undefined;
 }
 
 /** Identifiers: `accept`ed reports are believed to be counted from now on, `reconciled` ones need no further look. */
@@ -133,8 +137,8 @@ export function freezeRemedy(
   { stripeCustomerId, eventName }: Pick<SpanView, "stripeCustomerId" | "eventName">,
   remedy: Remedy,
   nextSequence: number,
-): { readonly booking: Report; readonly repair: Report } {
-  const { customerId, payload, windowStartMs, timestampMs, late, difference, cancels } = remedy;
+): { readonly booking: PlannedReport; readonly repair: PlannedReport } {
+  const { customerId, payload, windowStartMs, timestampMs, late, difference, cancels, heldFor, finalizesAtMs } = remedy;
   const window: Pick<PendingWindow, "customerId" | "eventName" | "payload" | "windowStartMs"> = {
     customerId,
     eventName,
@@ -150,12 +154,21 @@ export function freezeRemedy(
     late,
   });
   return {
-    booking: { ...frozen(nextSequence), kind: "drift", origin: undefined, value: difference },
+    booking: {
+      ...frozen(nextSequence),
+      kind: "drift",
+      origin: undefined,
+      value: difference,
+      heldFor: undefined,
+      finalizesAtMs: undefined,
+    },
     repair: {
       ...frozen(nextSequence + 1),
       kind: cancels === undefined ? "repair" : "cancel",
       origin: cancels,
       value: -difference,
+      heldFor,
+      finalizesAtMs,
     },
   };
 }
@@ -220,6 +233,8 @@ function remedyOf(view: SpanView, { explanation, code, suspects }: Explained, di
     difference,
     cancels: cancelled?.identifier,
     heldFor,
+    finalizesAtMs: view.drafts.find((draft) => draft.startMs <= timestampMs && timestampMs < draft.endMs)
+      ?.finalizesAtMs,
   };
 }
 

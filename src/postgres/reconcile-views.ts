@@ -71,10 +71,17 @@ interface DriftJson {
   readonly foundAtMs: number;
 }
 
+interface DraftJson {
+  readonly startMs: number;
+  readonly endMs: number;
+  readonly finalizesAtMs: number;
+}
+
 interface ContextRow {
   customer_id: string;
   now: Date;
   boundaries: Date[];
+  drafts: DraftJson[];
   drifts: DriftJson[];
   errors: ValidationError[];
 }
@@ -100,6 +107,7 @@ function toView(
     reports: reports.filter(({ timestampMs }) => startMs <= timestampMs && timestampMs < endMs),
     boundariesMs: context.boundaries.map((b) => b.getTime()).filter((ms) => startMs < ms && ms < endMs),
     errors: context.errors,
+    drafts: context.drafts,
     open: open && { expected: BigInt(open.expected), counted: BigInt(open.counted), foundAtMs: open.foundAtMs },
     dismissed: drifts.filter(({ state }) => state === "dismissed").map((d) => BigInt(d.counted) - BigInt(d.expected)),
   };

@@ -1,15 +1,16 @@
 // What verdicts about spans make of the outbox. Runs in the transaction that read the spans, with their reports locked.
 import type { Freeze, MeteredCustomer } from "../app/ports/reconciliation.ts";
 import type { SpanView, Verdict } from "../domain/reconcile.ts";
-import type { Report } from "../domain/report.ts";
+import type { PlannedReport, Report } from "../domain/report.ts";
+import { toJson } from "./json.ts";
 import type { Queryable } from "./pool.ts";
 import { sqlFile } from "./sql-file.ts";
 
 const MAKE_WINDOWS = sqlFile("reconcile-make-windows");
-const LOCK_WINDOWS = sqlFile("reconcile-lock-windows");
+const LOCK_WINDOWS = sqlFile("window-lock");
 const CONFIRM = sqlFile("reconcile-confirm");
 const RESEND = sqlFile("reconcile-resend");
-const BOOK = sqlFile("reconcile-book");
+const INSERT = sqlFile("report-insert");
 const DRIFTS = sqlFile("reconcile-drifts");
 const DRIFT_REPAIRED = sqlFile("reconcile-drift-repaired");
 
@@ -28,13 +29,6 @@ interface Judged {
 
 type Window = Pick<Report, "customerId" | "eventName" | "payload" | "windowStartMs">;
 
-/** A report with the state that it begins in. */
-interface BookedReport extends Report {
-  readonly state: "accepted" | "planned" | "held";
-  readonly reason: string;
-  readonly message: string;
-}
-
 /**
  * Writes what was decided. All windows that are touched are locked at once, in the order of their key, before any is written: whoever locks
  * several elsewhere goes by the same order.
@@ -47,7 +41,7 @@ export async function carryOut(client: Queryable, context: WriteContext, judged:
   if (reconciled.length > 0) await client.query(CONFIRM, [context.epoch, accept, reconciled]);
   if (resend.length > 0) await client.query(RESEND, [context.epoch, resend]);
   const booked = new Map(judged.flatMap((one) => bookOne(context, one, sequences)));
-  if (booked.size > 0) await client.query(BOOK, [context.epoch, toJson([...booked.values()].flat())]);
+  if (booked.size > 0) await client.query(INSERT, [context.epoch, toJson([...booked.values()].flat())]);
   const { stripeCustomerId, eventName } = context.of;
   const looked = judged.flatMap((one) => lookedRows(one, booked.get(one.view)));
   if (looked.length === 0) return;
@@ -69,7 +63,10 @@ async function lockWindows(
   const windows = [...booked, ...accepted.map(windowOf)];
   if (windows.length === 0) return new Map();
   if (booked.length > 0) await client.query(MAKE_WINDOWS, [toJson(booked)]);
-  const locked = await client.query<WindowRow>(LOCK_WINDOWS, [toJson(windows)]);
+  const rows = windows.map(({ customerId, eventName, payload, windowStartMs }) => {
+    return { customer_id: customerId, window_start: new Date(windowStartMs), event_name: eventName, payload };
+  });
+  const locked = await client.query<WindowRow>(LOCK_WINDOWS, [toJson(rows)]);
   return new Map(
     locked.rows.map((row) => {
       const windowStartMs = row.window_start.getTime();
@@ -92,7 +89,7 @@ function bookOne(
   { of, freeze }: WriteContext,
   { view, verdict }: Judged,
   sequences: Map<string, number>,
-): [SpanView, [BookedReport, BookedReport]][] {
+): [SpanView, [PlannedReport, PlannedReport]][] {
   if (verdict.kind !== "repair") return [];
   const { remedy } = verdict;
   const key = keyOf({ ...remedy, eventName: of.eventName });
@@ -100,27 +97,11 @@ function bookOne(
   if (sequence === undefined) throw new Error(`there is no window to book the drift in: ${key}`);
   sequences.set(key, sequence + 2);
   const { booking, repair } = freeze(of, remedy, sequence);
-  const begins =
-    remedy.heldFor === undefined
-      ? ({ state: "planned", reason: "", message: "" } as const)
-      : ({
-          state: "held",
-          reason: remedy.heldFor,
-          message: "Stripe took it and threw it away, says an error report",
-        } as const);
-  return [
-    [
-      view,
-      [
-        { ...booking, state: "accepted", reason: "", message: "" },
-        { ...repair, ...begins },
-      ],
-    ],
-  ];
+  return [[view, [booking, repair]]];
 }
 
 /** What the drift table is told of a span: nothing where nothing was decided yet. */
-function lookedRows({ view, verdict }: Judged, booked: readonly BookedReport[] | undefined): object[] {
+function lookedRows({ view, verdict }: Judged, booked: readonly PlannedReport[] | undefined): object[] {
   if (verdict.kind === "wait" || verdict.kind === "narrow") return [];
   const { startMs, endMs } = view;
   if (verdict.kind === "agree") return [{ startMs, endMs, state: "agree" }];
@@ -144,9 +125,4 @@ function windowOf({ customerId, eventName, payload, windowStartMs }: Window): Wi
 
 function keyOf(window: Window): string {
   return JSON.stringify([window.customerId, window.eventName, window.payload, window.windowStartMs]);
-}
-
-/** JSON with bigints as decimal strings, which Postgres reads into int8 exactly. */
-function toJson(rows: readonly object[]): string {
-  return JSON.stringify(rows, (_, value: unknown) => (typeof value === "bigint" ? value.toString() : value));
 }

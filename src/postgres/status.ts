@@ -1,6 +1,8 @@
 // What an operator wants to know first: who leads, how far things have come, what is late, held or lost.
 import type { Deadline } from "../app/ports/reports.ts";
 import type { ReportState } from "../domain/report.ts";
+import type { DriftExplanation } from "../domain/explain-drift.ts";
+import type { Hindrance } from "../domain/reconcile.ts";
 import type { Pool } from "./pool.ts";
 import { readDeadlines } from "./reports.ts";
 import { sqlFile } from "./sql-file.ts";
@@ -47,6 +49,21 @@ export interface Status {
     /** That were billed more than was reported. */
     readonly periodsExceeded: number;
   };
+  /** Differences between Stripe's sums and what is believed of them, which are not repaired: by explanation, and by what keeps them so. */
+  readonly drifts: readonly {
+    readonly explanation: DriftExplanation;
+    /** Empty: the leader is about to repair it. */
+    readonly hindrance: Hindrance | "";
+    readonly spans: number;
+    readonly example: {
+      readonly stripeCustomerId: string;
+      readonly eventName: string;
+      readonly from: string;
+      readonly to: string;
+      /** Decimal: what Stripe counted beyond what is believed. */
+      readonly difference: string;
+    };
+  }[];
   readonly gaps: readonly {
     readonly shard: number;
     readonly lostFrom: string | null;

@@ -3,7 +3,9 @@ import type { MeterSummaries, Reconciliation } from "../app/ports/reconciliation
 import { RECONCILE_SETTINGS, Reconcile } from "../app/reconcile.ts";
 import { postgresReconciliation } from "../postgres/reconciliation.ts";
 import type { openStripe } from "../stripe/client.ts";
+import { readsPerSecondMax } from "../stripe/rate-limits.ts";
 import { stripeSummaries } from "../stripe/summaries.ts";
+import { isSandbox } from "./config/parse-config.ts";
 import type { Foundation } from "./foundation.ts";
 import { SYSTEM_CLOCK } from "./system-clock.ts";
 
@@ -31,6 +33,7 @@ export function createReconcile(
       intervalMs: config.reconcileIntervalMs,
       lagMs: config.reconcileLagMs,
       repairLimit: BigInt(config.repairLimit),
+      readsPerSecondMax: readsPerSecondMax(!isSandbox(config)),
     },
     clock: SYSTEM_CLOCK,
     logger,

@@ -6,6 +6,11 @@ const LIVE_EVENTS_PER_SECOND: Readonly<Record<SinkName, number>> = { v1: 1_000, 
 /** A sandbox counts meter events, and requests of the stream, among all other calls. */
 const SANDBOX_REQUESTS_PER_SECOND = 25;
 
+/** Reads of summaries, a second: a fifth of all the calls that Stripe takes besides meter events, so that others have theirs. */
+export function readsPerSecondMax(live: boolean): number {
+  return live ? 20 : 5;
+}
+
 /** Most events a second through a sink of `batchMax` events a request, for live mode or a sandbox. */
 export function eventsPerSecondMax(
   sink: { readonly name: SinkName; readonly batchMax: number },

@@ -3,12 +3,10 @@ import type Stripe from "stripe";
 import type { Clock } from "../app/ports/clock.ts";
 import { HOURS_PER_READ, type MeterSummaries } from "../app/ports/reconciliation.ts";
 import type { Interval } from "../domain/window.ts";
-import { within } from "./within.ts";
+import { abortable, READ } from "./read.ts";
 
 const HOUR_MS = 3_600_000;
-/** Reads change nothing, so the SDK may repeat them. */
-const READ = { maxNetworkRetries: 2 };
-/** For people who wait: over some 10 s. */
+/** Reads change nothing, so the SDK may repeat them; for people who wait, over some 10 s. */
 const PATIENT_READ = { maxNetworkRetries: 8 };
 
 /** Reads through `stripe`, whose own timeout bounds each call. Keeps the account's meters for an hour. */
@@ -22,10 +20,10 @@ export function stripeSummaries(stripe: Stripe, clock: Clock): MeterSummaries {
     signal: AbortSignal,
   ) => {
     signal.throwIfAborted();
-    const meterId = await within(meters.idOf(eventName), signal);
+    const meterId = await abortable(meters.idOf(eventName), signal);
     if (meterId === undefined) return undefined;
     const question = { ...questionOf(stripeCustomerId, interval), ...grouping };
-    return (await within(stripe.billing.meters.listEventSummaries(meterId, question, READ), signal)).data;
+    return (await abortable(stripe.billing.meters.listEventSummaries(meterId, question, READ), signal)).data;
   };
   return {
     async hours({ stripeCustomerId, eventName }, interval, signal) {

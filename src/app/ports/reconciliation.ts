@@ -1,7 +1,7 @@
 // What reconciliation stands on: what is believed of Stripe's sums, kept with the outbox, and the sums themselves.
 import type { DriftExplanation } from "../../domain/explain-drift.ts";
 import type { Remedy, SpanView, Verdict } from "../../domain/reconcile.ts";
-import type { Report } from "../../domain/report.ts";
+import type { PlannedReport } from "../../domain/report.ts";
 import type { Interval } from "../../domain/window.ts";
 import type { LeaseGrant } from "./reports.ts";
 
@@ -46,7 +46,7 @@ export type Freeze = (
   of: MeteredCustomer,
   remedy: Remedy,
   nextSequence: number,
-) => { readonly booking: Report; readonly repair: Report };
+) => { readonly booking: PlannedReport; readonly repair: PlannedReport };
 
 export type Decide = (view: SpanView) => Verdict;
 

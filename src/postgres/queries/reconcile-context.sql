@@ -1,6 +1,6 @@
 -- What else is known of a customer's meter over a stretch of time: one row. Drifts are those open or dismissed.
 -- $1 text: Stripe customer; $2 text: event name; $3 timestamptz, $4 timestamptz: the stretch; error reports are looked up over the
--- times of sends, $5 timestamptz, $6 timestamptz. Indexes of account, period_boundary, drift_open, meter_error_validation.
+-- times of sends, $5 timestamptz, $6 timestamptz. Indexes of account, period_boundary, invoiced_period_customer, drift_open, meter_error_validation.
 WITH owner AS (
   SELECT coalesce((SELECT customer_id FROM account WHERE stripe_customer_id = $1), $1) AS customer_id
 )
@@ -9,6 +9,12 @@ SELECT owner.customer_id, now() AS now,
     SELECT DISTINCT boundary FROM period_boundary b
     WHERE b.customer_id IN (owner.customer_id, $1) AND boundary > $3 AND boundary < $4
     ORDER BY boundary) AS boundaries,
+  (SELECT coalesce(json_agg(json_build_object('startMs', extract(epoch FROM p.period_start) * 1000,
+      'endMs', extract(epoch FROM p.period_end) * 1000, 'finalizesAtMs', floor(extract(epoch FROM i.finalizes_at) * 1000))
+      ORDER BY i.finalizes_at), '[]')
+    FROM invoiced_period p JOIN invoice i USING (invoice_id)
+    WHERE p.stripe_customer_id = $1 AND p.event_name = $2 AND p.period_end > $3 AND p.period_start < $4 AND p.billed IS NULL
+      AND i.finalizes_at IS NOT NULL) AS drafts,
   (SELECT coalesce(json_agg(json_build_object('startMs', extract(epoch FROM span_start) * 1000, 'endMs', extract(epoch FROM span_end) * 1000,
       'expected', expected::text, 'counted', counted::text, 'state', state,
       'foundAtMs', floor(extract(epoch FROM found_at) * 1000)) ORDER BY drift_id), '[]')

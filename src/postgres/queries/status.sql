@@ -37,6 +37,13 @@ SELECT json_build_object(
       'periodsToClose', (SELECT count(*) FROM invoiced_period WHERE billed IS NOT NULL AND closed_at IS NULL),
       'periodsExceeded', (SELECT count(*) FROM invoiced_period WHERE excess > 0))
     FROM report WHERE (late OR kind = 'carry' OR reason IN ('late', 'no_open_period')) AND state <> 'superseded'),
+  'drifts', (
+    SELECT coalesce(json_agg(g ORDER BY g.spans DESC), '[]')
+    FROM (
+      SELECT explanation, hindrance, count(*) AS spans,
+        (array_agg(json_build_object('stripeCustomerId', stripe_customer_id, 'eventName', event_name, 'from', span_start, 'to', span_end,
+          'difference', (counted - expected)::text) ORDER BY abs(counted - expected) DESC, drift_id))[1] AS example
+      FROM drift WHERE state = 'open' GROUP BY explanation, hindrance) AS g),
   'gaps', (
     SELECT coalesce(json_agg(json_build_object('shard', shard, 'lostFrom', lost_from, 'lostTo', lost_to, 'detectedAt', detected_at)
       ORDER BY gap_id DESC), '[]')

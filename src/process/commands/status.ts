@@ -50,6 +50,11 @@ function describe(status: Status): string {
       .filter(({ waiting }) => waiting > 0)
       .map((deadline) => [deadline.overdue > 0 ? "  OVERDUE" : "due", describeDeadline(deadline)]),
     ["late", lateLine(status.late)],
+    [
+      "drift",
+      status.drifts.length === 0 ? "none" : `${status.drifts.reduce((sum, { spans }) => sum + spans, 0)} spans`,
+    ],
+    ...status.drifts.map((drift) => [drift.hindrance === "" ? "  drift" : "  DRIFT", describeDrift(drift)]),
     ["refused", refused.length === 0 ? "none" : refused.join(", ")],
     ["webhooks", `${stripeEvents.waiting} waiting, ${stripeEvents.dead} dead`],
     ["gaps", status.gaps.length === 0 ? "none" : String(status.gaps.length)],
@@ -75,6 +80,12 @@ function describeDuration(ms: number): string {
   const text =
     hours >= 48 ? `${Math.floor(hours / 24)} days` : hours > 0 ? `${hours} h ${minutes % 60} min` : `${minutes} min`;
   return ms < 0 ? `${text} ago` : `in ${text}`;
+}
+
+function describeDrift({ explanation, hindrance, spans, example }: Status["drifts"][number]): string {
+  const { stripeCustomerId, eventName, from, to, difference } = example;
+  const left = hindrance === "" ? "" : `, left open (${hindrance})`;
+  return `${spans} ${explanation}${left}, the largest ${stripeCustomerId} ${eventName}, ${from} to ${to}: ${difference} at Stripe`;
 }
 
 function lateLine({ reports, held, periodsToClose, periodsExceeded }: Status["late"]): string {

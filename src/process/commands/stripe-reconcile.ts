@@ -1,17 +1,14 @@
 // `metering stripe reconcile`: what Stripe counted, against what the ledger believes that it counted.
 import { randomUUID } from "node:crypto";
 import { Command, InvalidArgumentError } from "commander";
-import { RECONCILE_SETTINGS } from "../../app/reconcile.ts";
 import { applyRepairs, type FoundDrift, lookAtRange } from "../../app/reconcile-now.ts";
 import { TokenBucket } from "../../app/token-bucket.ts";
 import { readDeployment } from "../../postgres/deployment.ts";
-import { checkSchema } from "../../postgres/migrate.ts";
-import { openPool } from "../../postgres/pool.ts";
 import { postgresReconcileRequests } from "../../postgres/reconcile-requests.ts";
-import { processEnvironment } from "../config/environment.ts";
+import { readsPerSecondMax } from "../../stripe/rate-limits.ts";
+import { type CommandDatabase, withDatabase } from "../command-database.ts";
 import { readMeterCatalog } from "../config/meter-catalog.ts";
-import { type Config, parseConfig } from "../config/parse-config.ts";
-import { serviceEnvironment } from "../dev-directory.ts";
+import { type Config, isSandbox } from "../config/parse-config.ts";
 import { createFlush, FLUSH_LEASE, openStripeOf } from "../flush-role.ts";
 import { createLogger, secretsOf } from "../logger.ts";
 import { createMetrics } from "../metrics.ts";
@@ -58,11 +55,10 @@ Example: metering stripe reconcile --customer cus_123 --from 2026-10-01 --json |
     .action(async (options: Options, command: Command) => {
       const range = rangeOf(options, SYSTEM_CLOCK.nowMs());
       if (range === undefined) command.error("error: --from must be before --to, and both in the past");
-      const environment = await serviceEnvironment(processEnvironment());
-      const config = parseConfig(environment, ["databaseUrl", "stripeSecretKey"]);
       const interrupted = new AbortController();
       for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => interrupted.abort());
-      const outcome = await reconcile(config, options, range, interrupted.signal).catch((cause: unknown) => {
+      const work = (database: CommandDatabase) => reconcile(database, options, range, interrupted.signal);
+      const outcome = await withDatabase("stripe reconcile", work, ["stripeSecretKey"]).catch((cause: unknown) => {
         if (interrupted.signal.aborted) return undefined;
         throw stripeFailure(cause) ?? cause;
       });
@@ -79,51 +75,36 @@ Example: metering stripe reconcile --customer cus_123 --from 2026-10-01 --json |
 
 /** Undefined when it was interrupted. */
 async function reconcile(
-  config: Config,
+  { config, pool }: CommandDatabase,
   options: Options,
   range: { readonly startMs: number; readonly endMs: number },
   signal: AbortSignal,
 ): Promise<Outcome | undefined> {
+  // What it finds it prints; what goes wrong while it leads is another matter.
   const logger = createLogger("error", secretsOf(config), process.stderr);
-  const pool = openPool({
-    connectionString: config.databaseUrl ?? "",
-    applicationName: "metering stripe reconcile",
-    maxConnections: 6,
-    statementTimeoutMs: config.statementTimeoutMs,
-    onIdleError: (err) => logger.warn({ err }, "an idle connection to Postgres broke"),
-  });
-  try {
-    await checkSchema(pool);
-    const deployment = await readDeployment(pool);
-    const processId = `${process.pid}-${randomUUID().slice(0, 8)}`;
-    const foundation = { config, pool, deployment, processId, logger, metrics: createMetrics() };
-    const parts = createReconcile(foundation, openStripeOf(config), FLUSH_LEASE);
-    const requests = postgresReconcileRequests(pool);
-    const look = {
-      ...parts,
-      requests,
-      rate: new TokenBucket(RECONCILE_SETTINGS.readsPerSecondMax, SYSTEM_CLOCK),
-      policy: { lagMs: config.reconcileLagMs, repairLimit: BigInt(config.repairLimit) },
-      range,
-      customerId: options.customer,
-      eventNames: options.customer === undefined ? [] : eventNamesOf(config),
-      onProgress: (meters: number) => showProgress(`${meters} customers' meters compared`),
-    };
-    const found = await lookAtRange(look, signal);
-    const repairable: readonly FoundDrift[] = options.apply ? found.drifts : [];
-    if (repairable.length === 0) return { range, found, repaired: [], left: found.drifts };
-    const { holder } = createFlush(foundation);
-    const onProgress = (hours: number) => showProgress(`${hours} hours to be repaired`);
-    const repaired = await applyRepairs(
-      repairable,
-      { requests, holder, reconcile: parts.reconcile, onProgress },
-      signal,
-    );
-    if (repaired === undefined) return undefined;
-    return { range, found, repaired, left: (await lookAtRange(look, signal)).drifts };
-  } finally {
-    await pool.end();
-  }
+  const deployment = await readDeployment(pool);
+  const processId = `${process.pid}-${randomUUID().slice(0, 8)}`;
+  const foundation = { config, pool, deployment, processId, logger, metrics: createMetrics() };
+  const parts = createReconcile(foundation, openStripeOf(config), FLUSH_LEASE);
+  const requests = postgresReconcileRequests(pool);
+  const look = {
+    ...parts,
+    requests,
+    rate: new TokenBucket(readsPerSecondMax(!isSandbox(config)), SYSTEM_CLOCK),
+    policy: { lagMs: config.reconcileLagMs, repairLimit: BigInt(config.repairLimit) },
+    range,
+    customerId: options.customer,
+    eventNames: options.customer === undefined ? [] : eventNamesOf(config),
+    onProgress: (meters: number) => showProgress(`${meters} customers' meters compared`),
+  };
+  const found = await lookAtRange(look, signal);
+  const repairable: readonly FoundDrift[] = options.apply ? found.drifts : [];
+  if (repairable.length === 0) return { range, found, repaired: [], left: found.drifts };
+  const { holder } = createFlush(foundation);
+  const onProgress = (hours: number) => showProgress(`${hours} hours to be repaired`);
+  const repaired = await applyRepairs(repairable, { requests, holder, reconcile: parts.reconcile, onProgress }, signal);
+  if (repaired === undefined) return undefined;
+  return { range, found, repaired, left: (await lookAtRange(look, signal)).drifts };
 }
 
 function eventNamesOf(config: Config): string[] {

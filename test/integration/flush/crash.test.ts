@@ -49,11 +49,17 @@ async function killedLeader(
   const death = new Promise<void>((resolve) => {
     died = resolve;
   });
+  let dead = false;
   const die: Die = () => {
+    dead = true;
     died();
     return new Promise(() => {});
   };
-  const wrap = (reports: Reports) => crash(reports, die);
+  // Whatever the dead one would do next, it does not.
+  const wrap = (reports: Reports) =>
+    new Proxy(crash(reports, die), {
+      get: (target, name, self) => (dead ? die : Reflect.get(target, name, self)),
+    });
   const { flush, holder } = flushParts(pool, { sink, wrap, settings: { sendBatch: 5 } });
   const grant = (await holder.lease.acquire(holder.holder, 600_000)) ?? expect.fail("the lease is held");
   const never = new AbortController().signal;
@@ -71,7 +77,8 @@ describe.each(["v1", "stream"] as const)("%s: a leader dies, the next one finish
     startLeader(pool, { sink });
     await everythingCountedOnce(pool, sink);
     const resent = sink.calls.length - new Set(sink.calls).size;
-    expect(resent).toBe(step === "after 3, send" ? 5 : 0);
+    // A round is settled while the next one is sent, so a crash after 4 may come after 3 of the next.
+    expect(step === "after 4, settle" ? [0, 5] : [step === "after 3, send" ? 5 : 0]).toContain(resent);
     const settled = name === "v1" ? "accepted" : "sent";
     expect(new Set((await reportRows(pool)).map((row) => row.state))).toEqual(new Set([settled]));
   });

@@ -1,6 +1,6 @@
 import { describe, expect, test, vi } from "vitest";
 import { flushNow } from "../../../src/app/flush-now.ts";
-import type { Backlog, MeterSink } from "../../../src/app/ports/reports.ts";
+import type { Backlog, MeterSink, Reports } from "../../../src/app/ports/reports.ts";
 import type { RoundCounts } from "../../../src/app/send-round.ts";
 import { useServedDatabase } from "../../support/postgres.ts";
 import { pickSeed, randomFrom } from "../../support/seed.ts";
@@ -109,6 +109,32 @@ test("after a send of unknown fate no other of its lane begins in the round", as
   expect(rounds[0]).toMatchObject({ unknown: 1, accepted: 1, not_sent: 3 });
 });
 
+test("a round that went well is settled beside the next one, any other before it", async () => {
+  const { pool } = await useServedDatabase();
+  await addUsage(pool, ...Array.from({ length: 9 }, (_, i) => ({ customerId: `cus_${i}` })));
+  const log: string[] = [];
+  let [claims, settles] = [0, 0];
+  const wrap = (reports: Reports): Reports => ({
+    ...reports,
+    async claim(...args) {
+      log.push(`claim ${++claims}`);
+      return reports.claim(...args);
+    },
+    async settle(...args) {
+      const round = ++settles;
+      log.push(`settle ${round}`);
+      await delay(100);
+      await reports.settle(...args);
+      log.push(`settled ${round}`);
+    },
+  });
+  const sink = new CountingSink(async (_, call) => (call === 5 ? "lost_after" : undefined));
+  startLeader(pool, { sink, wrap, settings: { sendBatch: 3, round: { concurrency: 1, limitMs: 30_000 } } });
+  await everythingCountedOnce(pool, sink);
+  const inOrder = (...steps: string[]) => expect(log.filter((step) => steps.includes(step))).toEqual(steps);
+  inOrder("settle 1", "claim 2", "settled 1", "settle 2", "settled 2", "claim 3");
+});
+
 test("a clean stop finishes what is being sent, settles it, and begins nothing", async () => {
   const { pool } = await useServedDatabase();
   await addUsage(pool, ...Array.from({ length: 20 }, (_, i) => ({ customerId: `cus_${i}` })));
@@ -122,6 +148,27 @@ test("a clean stop finishes what is being sent, settles it, and begins nothing",
   expect(sink.calls).toHaveLength(3);
   const lease = await pool.query("SELECT holder, expires_at < now() AS free FROM lease");
   expect(lease.rows).toEqual([{ holder: "", free: true }]);
+});
+
+test("a clean stop waits until the last round is settled", async () => {
+  const { pool } = await useServedDatabase();
+  await addUsage(pool, { customerId: "cus_1" });
+  let begun = () => {};
+  const settling = new Promise<void>((resolve) => {
+    begun = resolve;
+  });
+  const wrap = (reports: Reports): Reports => ({
+    ...reports,
+    async settle(...args) {
+      begun();
+      await delay(300);
+      await reports.settle(...args);
+    },
+  });
+  const leader = startLeader(pool, { sink: new CountingSink(), wrap });
+  await settling;
+  await leader.stop();
+  expect(await reportRows(pool)).toMatchObject([{ state: "accepted" }]);
 });
 
 test("a stop does not wait for a sink that never answers", async () => {

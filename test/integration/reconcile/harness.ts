@@ -3,7 +3,7 @@ import type Stripe from "stripe";
 import { expect, onTestFinished } from "vitest";
 import type { Tenure } from "../../../src/app/hold-lease.ts";
 import type { MeterSummaries, Reconciliation } from "../../../src/app/ports/reconciliation.ts";
-import type { MeterSink } from "../../../src/app/ports/reports.ts";
+import type { MeterSink, SinkName } from "../../../src/app/ports/reports.ts";
 import { RECONCILE_SETTINGS, Reconcile, type ReconcileSettings } from "../../../src/app/reconcile.ts";
 import { sendRound } from "../../../src/app/send-round.ts";
 import { type PendingWindow, planReports } from "../../../src/domain/report.ts";
@@ -13,6 +13,7 @@ import { postgresReconciliation } from "../../../src/postgres/reconciliation.ts"
 import { postgresReports } from "../../../src/postgres/reports.ts";
 import { openStripe } from "../../../src/stripe/client.ts";
 import { stripeMeterEvents } from "../../../src/stripe/meter-events.ts";
+import { stripeMeterStream } from "../../../src/stripe/meter-stream.ts";
 import { ensureMeters } from "../../../src/stripe/meters.ts";
 import { stripeSummaries } from "../../../src/stripe/summaries.ts";
 import { startStripeSimulator } from "../../../src/stripe-simulator/server.ts";
@@ -30,8 +31,17 @@ const never = new AbortController().signal;
 
 export interface World extends Awaited<ReturnType<typeof startWorld>> {}
 
-/** `databaseNowMs`: where the database's clock stands. */
-export async function startWorld(settings: Partial<ReconcileSettings> = {}, databaseNowMs?: number) {
+export interface WorldOptions {
+  /** Where the database's clock stands. */
+  readonly databaseNowMs?: number;
+  /** Default v1. */
+  readonly sink?: SinkName;
+}
+
+export async function startWorld(
+  settings: Partial<ReconcileSettings> = {},
+  { databaseNowMs, sink: sinkName }: WorldOptions = {},
+) {
   const database = await useServedDatabase();
   const pool = databaseNowMs === undefined ? database.pool : await clockStands(database, databaseNowMs);
   const simulator = await startStripeSimulator({ seed: "reconcile" });
@@ -44,7 +54,7 @@ export async function startWorld(settings: Partial<ReconcileSettings> = {}, data
   const grant = (await lease.acquire("test", 600_000)) ?? expect.fail("the lease is held");
   const tenure: Tenure = { grant, signal: never, stopping: never, mayBegin: () => true };
   const clock = testClock();
-  const sink = stripeMeterEvents(stripe, 2_000);
+  const sink = sinkName === "stream" ? stripeMeterStream(stripe, clock, 2_000) : stripeMeterEvents(stripe, 2_000);
   const policy = { ...RECONCILE_SETTINGS, readsPerSecondMax: 1_000, ...settings };
   const book = postgresReconciliation(pool, LEASE, policy.lagMs);
   const summaries = stripeSummaries(stripe, clock);

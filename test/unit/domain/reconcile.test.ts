@@ -63,6 +63,7 @@ function view(counted: bigint, reports: readonly SpanReport[], fields: Partial<S
     reports,
     boundariesMs: [],
     errors: [],
+    drafts: [],
     open: undefined,
     dismissed: [],
     ...fields,
