@@ -1,5 +1,5 @@
--- Locks reports that surely were not counted: held, or planned and never sent; their windows are locked already. With what is known of
--- customer and period now.
+-- Locks reports that surely were not counted: held, or planned and never sent. With what is known of customer
+-- and period now.
 -- $1 text[]: identifiers; $2 double precision: margin in ms. Primary key of report; invoiced_period_customer, subscription_customer.
 WITH locked AS MATERIALIZED (
   SELECT * FROM report
