@@ -1,5 +1,5 @@
 // What must hold in the end. Each violation says what is wrong, and for whom.
-import { HELD_OUTCOME_UNKNOWN } from "../src/domain/report.ts";
+import { HELD_CONFLICT, HELD_OUTCOME_UNKNOWN } from "../src/domain/report.ts";
 import { EVENT_NAMES, type EventName } from "./catalog.ts";
 import type { DriftRow, LedgerReading, ReportRow, WindowRow } from "./ledger-reading.ts";
 import type { Oracle, Span } from "./oracle.ts";
@@ -57,6 +57,8 @@ export function judge(evidence: Evidence): Verdict {
   const fates = Object.fromEntries(EVENT_NAMES.map((name) => [name, noFates()])) as Record<EventName, Fates>;
   const windows = Map.groupBy(evidence.ledger.windows, (row) => `${row.customerId} ${row.eventName}`);
   const reports = Map.groupBy(evidence.ledger.reports, (row) => `${row.customerId} ${row.eventName}`);
+  const counted = evidence.stripe.events.filter(({ fate }) => fate === "counted");
+  const events = Map.groupBy(counted, (event) => `${event.customer} ${event.event_name}`);
   for (const customer of evidence.customers) {
     for (const eventName of EVENT_NAMES) {
       const lane: Lane = {
@@ -67,6 +69,7 @@ export function judge(evidence: Evidence): Verdict {
         drifts: evidence.ledger.drifts.filter(
           (row) => row.stripeCustomerId === customer.stripeCustomerId && row.eventName === eventName,
         ),
+        counted: events.get(`${customer.stripeCustomerId} ${eventName}`) ?? [],
         reports: reports.get(`${customer.customerId} ${eventName}`) ?? [],
         periods: customer.mapped
           ? (evidence.stripe.periods.get(`${customer.stripeCustomerId} ${eventName}`) ?? [])
@@ -74,6 +77,7 @@ export function judge(evidence: Evidence): Verdict {
       };
       for (const message of [
         ...ledgerProblems(lane),
+        ...countProblems(lane),
         ...periodProblems(lane),
         ...fateProblems(lane, fates[eventName]),
       ]) {
@@ -92,6 +96,7 @@ interface Lane {
   readonly windows: readonly WindowRow[];
   readonly reports: readonly ReportRow[];
   readonly drifts: readonly DriftRow[];
+  readonly counted: StripeReading["events"];
   readonly periods: readonly BillingPeriod[];
 }
 
@@ -118,6 +123,8 @@ function ledgerProblems({ customer, eventName, oracle, windows, reports, drifts,
   problems.push(
     ...doubtful.map(({ identifier }) => `${identifier} is held, and nobody found out whether it was counted`),
   );
+  const conflicts = reports.filter(({ reason }) => reason === HELD_CONFLICT);
+  problems.push(...conflicts.map(({ identifier }) => `${identifier} was sent with other content before`));
   const expected = oracle.total(customer.index)[eventName];
   const total = sum(windows, (row) => row.total);
   if (total !== expected) problems.push(`the ledger holds ${total}, but ${expected} was acknowledged`);
@@ -128,6 +135,26 @@ function ledgerProblems({ customer, eventName, oracle, windows, reports, drifts,
     }
   }
   return problems;
+}
+
+/** Stripe counted what is believed that it counted, in each period and outside of all. */
+function countProblems({ reports, counted, periods }: Lane): string[] {
+  const believed = reports.filter((row) => isBelieved(row) && row.kind !== "unbilled");
+  const isOutside = (timeMs: number) => !periods.some((period) => isWithin(timeMs, period));
+  const spans = periods.map(
+    (period) => [`from ${at(period.startMs)}`, (timeMs: number) => isWithin(timeMs, period)] as const,
+  );
+  return [...spans, ["outside of periods", isOutside] as const].flatMap(([name, isIn]) => {
+    const expected = sum(
+      believed.filter((row) => isIn(row.timestampMs)),
+      (row) => row.value,
+    );
+    const found = sum(
+      counted.filter((event) => isIn(event.timestamp * 1_000)),
+      (event) => BigInt(event.value),
+    );
+    return found === expected ? [] : [`Stripe counted ${found} ${name}, but ${expected} is believed`];
+  });
 }
 
 /** Each final invoice bills what is believed of its period, and that is what was used in it, but for what is listed as elsewhere. */

@@ -17,7 +17,7 @@ import { VirtualDatabase } from "./virtual-database.ts";
 import { DAY_MS, HOUR_MS, MINUTE_MS } from "./world.ts";
 
 /** Loops that only look for work may be so late; every happening wakes them as well. */
-const IDLE_MS = 90 * MINUTE_MS;
+const IDLE_MS = 3 * HOUR_MS;
 /** A sleep up to this long is one of a loop that looks for work, unless it is one of pacing. */
 const LOOK_MS_MAX = HOUR_MS;
 const PACE_MS_MAX = 400;

@@ -7,7 +7,6 @@ import type { Queryable } from "./pool.ts";
 import { sqlFile } from "./sql-file.ts";
 
 const CLOSED = sqlFile("report-closed");
-const WINDOWS = sqlFile("report-windows");
 const LOCK_WINDOWS = sqlFile("window-lock");
 const LOCK_REPLACEABLE = sqlFile("report-lock-replaceable");
 const SUPERSEDE = sqlFile("report-supersede");
@@ -23,8 +22,8 @@ export async function findClosed(client: Queryable, limit: number): Promise<read
  * Replaces those of the reports that are held or were never sent, in the caller's transaction; those whose fate is unknown are let be.
  * Returns the retries. A crash before the commit leaves everything as it was.
  *
- * 1. lock their windows, in the order in which everybody does, and read the next sequences;
- * 2. lock the reports: one that is being sent meanwhile is none of ours any more;
+ * 1. lock the reports: one that is being sent meanwhile is none of ours any more;
+ * 2. lock their windows, after the reports as settling does, and read the next sequences;
  * 3. write: each gives way to its retry, which stands under the next sequence of its window.
  */
 export async function replaceReports(
@@ -34,17 +33,18 @@ export async function replaceReports(
   context: Omit<PlanContext, "nowMs">,
 ): Promise<readonly PlannedReport[]> {
   if (identifiers.length === 0) return [];
-  const keys = await client.query<WindowKey>(WINDOWS, [identifiers]);
-  const windows = await client.query<WindowKey & { next_sequence: number }>(LOCK_WINDOWS, [JSON.stringify(keys.rows)]); // 1
+  const locked = await client.query<ReplaceableRow>(LOCK_REPLACEABLE, [identifiers, FINALIZATION_MARGIN_MS]); // 1
+  const replaceable = locked.rows.filter((row) => row.state === "planned" || mayRetry(row.reason));
+  const keys = new Map(replaceable.map((row) => [keyOf(row), windowOf(row)]));
+  const windows = await client.query<WindowKey & { next_sequence: number }>(LOCK_WINDOWS, [
+    JSON.stringify([...keys.values()]),
+  ]); // 2
   const nextSequences = new Map(windows.rows.map((row) => [keyOf(row), row.next_sequence]));
-  const locked = await client.query<ReplaceableRow>(LOCK_REPLACEABLE, [identifiers, FINALIZATION_MARGIN_MS]); // 2
-  const retries = locked.rows
-    .filter((row) => row.state === "planned" || mayRetry(row.reason))
-    .map((row) => {
-      const nextSequence = nextSequences.get(keyOf(row)) ?? 0;
-      nextSequences.set(keyOf(row), nextSequence + 1);
-      return retryOf(toReplaceable(row, nextSequence), { ...context, nowMs: row.now.getTime() });
-    });
+  const retries = replaceable.map((row) => {
+    const nextSequence = nextSequences.get(keyOf(row)) ?? 0;
+    nextSequences.set(keyOf(row), nextSequence + 1);
+    return retryOf(toReplaceable(row, nextSequence), { ...context, nowMs: row.now.getTime() });
+  });
   if (retries.length === 0) return [];
   await client.query(SUPERSEDE, [retries.map((retry) => retry.origin)]); // 3
   await client.query(INSERT, [epoch, toJson(retries)]);
@@ -98,6 +98,10 @@ function toReplaceable(row: ReplaceableRow, nextSequence: number): ReplaceableRe
     periodOpen: row.period_open,
     finalizesAtMs: row.finalizes_at?.getTime(),
   };
+}
+
+function windowOf({ customer_id, window_start, event_name, payload }: WindowKey): WindowKey {
+  return { customer_id, window_start, event_name, payload };
 }
 
 function keyOf({ customer_id, window_start, event_name, payload }: WindowKey): string {

@@ -1,8 +1,8 @@
 // What an operator wants to know first: who leads, how far things have come, what is late, held or lost.
 import type { Deadline } from "../app/ports/reports.ts";
-import type { ReportState } from "../domain/report.ts";
 import type { DriftExplanation } from "../domain/explain-drift.ts";
 import type { Hindrance } from "../domain/reconcile.ts";
+import type { ReportState } from "../domain/report.ts";
 import type { Pool } from "./pool.ts";
 import { readDeadlines } from "./reports.ts";
 import { sqlFile } from "./sql-file.ts";

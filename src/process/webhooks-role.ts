@@ -8,6 +8,7 @@ import { stripeObjects } from "../stripe/objects.ts";
 import { stripeWebhookVerifier } from "../stripe/webhook-verifier.ts";
 import { startWebhookServer } from "../webhook/server.ts";
 import { startLoop } from "./background.ts";
+import { SETTINGS } from "./config/settings.ts";
 import { FLUSH_LEASE, openStripeOf } from "./flush-role.ts";
 import type { Foundation } from "./foundation.ts";
 import type { Closers } from "./lifecycle.ts";
@@ -23,6 +24,11 @@ const STOP_GRACE_MS = 5_000;
 export async function startWebhooks(foundation: Foundation, closers: Closers): Promise<number> {
   const { config, catalog, deployment, pool, logger, metrics } = foundation;
   const thinSecrets = config.stripeThinWebhookSecrets;
+  if (thinSecrets.length === 0)
+    logger.warn(
+      {},
+      `Stripe's reports of meter events that it threw away are not heard: set ${SETTINGS.stripeThinWebhookSecrets.env}`,
+    );
   const inbox = postgresStripeEventInbox(pool);
   const worker = new ApplyStripeEvents({
     inbox,

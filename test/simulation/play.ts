@@ -5,8 +5,8 @@ import { expect, inject } from "vitest";
 import type { SimulationReport } from "../../simulation/report.ts";
 
 const COMMAND = fileURLToPath(new URL("../../simulation/simulate-billing.ts", import.meta.url));
-/** A fifth of what is played by hand: all kinds of customers, records and troubles are there. */
-const SIZE = ["--customers", "40", "--records", "1600"];
+/** A ninth of what is played by hand; all kinds of customers, records and troubles are there. */
+const SIZE = ["--customers", "24", "--records", "1000"];
 export const TEN_MINUTES_MS = 600_000;
 
 /** Rejects with the command's last words when it does not end with a report. */

@@ -1,5 +1,6 @@
 -- Periods whose invoice is final and that were not compared since, oldest first, where every report has come to its end: none is on its
 -- way, and all that count were compared with Stripe's summaries. With the window of the report that was accepted last.
+-- Left out, for a person: periods that another invoice bills too (a threshold was reached in between): which of them bills what is not known.
 -- Nothing is locked: see period-lock.sql.
 -- $1 integer: most rows. Indexes invoiced_period_unclosed, report_counted.
 SELECT ip.invoice_id, ip.event_name, ip.period_start, last.customer_id, last.window_start, last.payload
@@ -12,6 +13,10 @@ LEFT JOIN LATERAL (
   LIMIT 1
 ) AS last ON true
 WHERE ip.billed IS NOT NULL AND ip.closed_at IS NULL AND NOT EXISTS (
+  SELECT FROM invoiced_period o
+  WHERE o.stripe_customer_id = ip.stripe_customer_id AND o.event_name = ip.event_name AND o.invoice_id <> ip.invoice_id
+    AND o.period_end > ip.period_start AND o.period_start < ip.period_end
+) AND NOT EXISTS (
   SELECT FROM report r
   WHERE r.stripe_customer_id = ip.stripe_customer_id AND r.event_name = ip.event_name
     AND r.event_timestamp >= ip.period_start AND r.event_timestamp < ip.period_end

@@ -3,7 +3,7 @@
 SELECT r.identifier
 FROM report r
 CROSS JOIN LATERAL (
-  SELECT bool_and(ip.billed IS NOT NULL OR i.finalizes_at <= now() + $2::double precision * interval '1 ms') AS closed
+  SELECT bool_and(i.status <> 'draft' OR i.finalizes_at <= now() + $2::double precision * interval '1 ms') AS closed
   FROM invoiced_period ip JOIN invoice i USING (invoice_id)
   WHERE ip.stripe_customer_id = r.stripe_customer_id AND ip.event_name = r.event_name
     AND ip.period_end > r.event_timestamp AND ip.period_start <= r.event_timestamp

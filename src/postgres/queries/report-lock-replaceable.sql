@@ -1,5 +1,5 @@
--- Locks reports that surely were not counted: held, or planned and never sent; their windows are locked already. With what is known of
--- customer and period now.
+-- Locks reports that surely were not counted: held, or planned and never sent. With what is known of customer
+-- and period now.
 -- $1 text[]: identifiers; $2 double precision: margin in ms. Primary key of report; invoiced_period_customer, subscription_customer.
 WITH locked AS MATERIALIZED (
   SELECT * FROM report
@@ -16,8 +16,8 @@ SELECT l.identifier, l.kind, l.origin, l.customer_id, l.stripe_customer_id, l.ev
   now() AS now
 FROM locked l LEFT JOIN account a USING (customer_id)
 CROSS JOIN LATERAL (
-  SELECT bool_and(ip.billed IS NOT NULL OR i.finalizes_at <= now() + $2::double precision * interval '1 ms') AS closed,
-    min(i.finalizes_at) FILTER (WHERE ip.billed IS NULL) AS finalizes_at
+  SELECT bool_and(i.status <> 'draft' OR i.finalizes_at <= now() + $2::double precision * interval '1 ms') AS closed,
+    min(i.finalizes_at) FILTER (WHERE i.status = 'draft') AS finalizes_at
   FROM invoiced_period ip JOIN invoice i USING (invoice_id)
   WHERE ip.stripe_customer_id = coalesce(a.stripe_customer_id, l.stripe_customer_id) AND ip.event_name = l.event_name
     AND ip.period_end > l.event_timestamp AND ip.period_start <= l.event_timestamp

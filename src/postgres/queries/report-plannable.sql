@@ -40,8 +40,8 @@ SELECT l.*, coalesce(period.closed, false) AS period_closed, period.finalizes_at
   now() AS now
 FROM locked l
 CROSS JOIN LATERAL (
-  SELECT bool_and(ip.billed IS NOT NULL OR i.finalizes_at <= now() + $9::double precision * interval '1 ms') AS closed,
-    min(i.finalizes_at) FILTER (WHERE ip.billed IS NULL) AS finalizes_at
+  SELECT bool_and(i.status <> 'draft' OR i.finalizes_at <= now() + $9::double precision * interval '1 ms') AS closed,
+    min(i.finalizes_at) FILTER (WHERE i.status = 'draft') AS finalizes_at
   FROM invoiced_period ip JOIN invoice i USING (invoice_id)
   WHERE ip.stripe_customer_id = l.stripe_customer_id AND ip.event_name = l.event_name
     AND ip.period_end > l.window_start AND ip.period_start <= l.window_start

@@ -128,11 +128,14 @@ describe("metadata maps", () => {
 
   test("of two the older Stripe customer stands; the other comes in when it lets go", async () => {
     await claim("cus_young", "acme", { createdMs: T0 + 1000 });
-    expect(await claim("cus_old", "acme")).toMatchObject({ standing: "cus_old" });
-    expect(await claim("cus_younger", "acme", { createdMs: T0 + 2000 })).toEqual({ changes: [], standing: "cus_old" });
+    expect(await claim("cus_z_old", "acme")).toMatchObject({ standing: "cus_z_old" });
+    expect(await claim("cus_younger", "acme", { createdMs: T0 + 2000 })).toEqual({
+      changes: [],
+      standing: "cus_z_old",
+    });
     const [listed] = await listCustomers(database.pool, { unmappedOnly: false, limit: 10 });
-    expect(listed).toMatchObject({ stripeCustomerId: "cus_old", alsoClaimedBy: ["cus_young", "cus_younger"] });
-    await claim("cus_old", undefined);
+    expect(listed).toMatchObject({ stripeCustomerId: "cus_z_old", alsoClaimedBy: ["cus_young", "cus_younger"] });
+    await claim("cus_z_old", undefined);
     expect(await mappings()).toEqual([["acme", "cus_young", "metadata"]]);
   });
 

@@ -79,7 +79,11 @@ describe("periods", () => {
     ]);
     await database.pool.query("UPDATE invoiced_period SET closed_at = 'epoch'");
     await save(final());
-    expect(await rows("SELECT DISTINCT closed_at FROM invoiced_period")).toEqual([{ closed_at: new Date(0) }]);
+    const closed = await rows("SELECT period_start, billed, closed_at FROM invoiced_period ORDER BY 1");
+    expect(closed).toEqual([
+      { period_start: new Date(NOV), billed: "5", closed_at: new Date(0) },
+      { period_start: new Date(DEC), billed: null, closed_at: new Date(0) },
+    ]);
   });
 
   test("what a line does not say is not billed as far as is known", async () => {

@@ -224,6 +224,31 @@ test("what Stripe counted after the invoice was final is carried on, once, and a
   expect(rows).toEqual([{ excess: "0", closed: true }]);
 });
 
+test("a period that two invoices bill is left to a person", async () => {
+  const { pool, plan, close, send } = await setUp();
+  await addUsage(pool, BEFORE);
+  await plan();
+  await send();
+  await saveInvoice(pool, 2n);
+  await pool.query(
+    `INSERT INTO invoice (invoice_id, stripe_customer_id, subscription_id, status) VALUES ('in_2', 'cus_1', 'sub_1', 'paid')`,
+  );
+  await pool.query(
+    `INSERT INTO invoiced_period (invoice_id, event_name, period_start, period_end, stripe_customer_id, billed)
+     SELECT 'in_2', event_name, period_start, period_end - interval '1 day', stripe_customer_id, 3 FROM invoiced_period`,
+  );
+  expect(await close()).toMatchObject({ closed: 0 });
+});
+
+test("a draft that nobody can read a quantity of closes its period all the same once it is final", async () => {
+  const { pool, plan } = await setUp();
+  await saveInvoice(pool, null);
+  await pool.query("UPDATE invoice SET status = 'open', finalizes_at = NULL");
+  await addUsage(pool, BEFORE);
+  await plan();
+  expect(await reportRows(pool)).toMatchObject([{ late: true }]);
+});
+
 test("an invoice of nothing that was reported is closed, and one of more is shown", async () => {
   const { pool, close } = await setUp();
   await saveInvoice(pool, 4n);

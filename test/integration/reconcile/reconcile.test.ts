@@ -34,7 +34,9 @@ describe("sums agree", () => {
     await use(40, 7n);
     await use(3, 2n, { eventName: "requests" });
     await flush();
-    await pass();
+    const tooEarly = countReads(summaries);
+    await pass({ summaries: tooEarly });
+    expect(tooEarly.reads).toBe(0);
     expect((await storedReports(pool)).map((r) => r.reconciled_at)).toEqual([null, null, null]);
     await later();
     await pass();
@@ -152,6 +154,34 @@ describe("Stripe counted less", () => {
     expect(await storedDrifts(pool)).toHaveLength(1);
     // The window goes on as if nothing had been booked in it.
     await use(17, 4n);
+    await flush();
+    await expectSettled(world);
+  });
+
+  test("of late usage, whose windows are not of the minutes that it was billed in", async () => {
+    const world = await startWorld();
+    const { pool, customer, use, flush, later } = world;
+    await use(-600, 12n);
+    await pool.query("UPDATE pending_window SET reported = 12, accepted = 12, next_sequence = 2");
+    await pool.query(
+      `INSERT INTO report (identifier, customer_id, stripe_customer_id, event_name, window_start, sequence, value, event_timestamp, late,
+         state, first_attempt_at, settled_at, lease_epoch)
+       SELECT 'late-' || minute, $1, $1, 'tokens', $2, minute / 10 - 1, 6, $3::timestamptz + minute * interval '1 minute', true, 'accepted',
+         now(), now(), 1 FROM unnest(ARRAY[10, 20]) AS minute`,
+      [customer, new Date(PAST_HOUR_MS - 600 * MINUTE_MS), new Date(PAST_HOUR_MS)],
+    );
+    await later();
+    await twoLooks(world);
+    const repairs = await pool.query(
+      `SELECT late, (extract(epoch FROM event_timestamp - $1::timestamptz) / 60)::int AS minute, window_start AS at
+       FROM report WHERE kind = 'repair' ORDER BY 2`,
+      [new Date(PAST_HOUR_MS)],
+    );
+    const window = new Date(PAST_HOUR_MS - 600 * MINUTE_MS);
+    expect(repairs.rows).toEqual([
+      { late: true, minute: 10, at: window },
+      { late: true, minute: 20, at: window },
+    ]);
     await flush();
     await expectSettled(world);
   });

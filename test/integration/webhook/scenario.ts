@@ -187,7 +187,8 @@ function invoiceChain(
   if (random() < 0.3) steps.push(become("invoice.updated", { ...draft, finalizesMs: period.endMs + 7_200_000 }));
   if (random() < 0.2) return steps;
   steps.push(become("invoice.finalized", final));
-  if (random() < 0.4) steps.push(become("invoice.payment_failed", final));
+  for (let failures = Math.floor(random() * 3); failures > 0; failures--)
+    steps.push(become("invoice.payment_failed", final));
   const end = pick(random, ["invoice.paid", "invoice.voided", "invoice.marked_uncollectible", ""]);
   const statuses: Record<string, string> = { "invoice.paid": "paid", "invoice.voided": "void" };
   if (end !== "") steps.push(become(end, { ...final, status: statuses[end] ?? "uncollectible" }));
