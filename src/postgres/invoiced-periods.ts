@@ -1,6 +1,7 @@
 // Invoiced periods: comparing what was billed with what was reported, in one transaction behind the lease's fence.
 import type { ClosingStep, InvoicedPeriods } from "../app/ports/invoiced-periods.ts";
 import type { InvoicedPeriod, PeriodClosing } from "../domain/invoiced-period.ts";
+import { HELD_OUTCOME_UNKNOWN } from "../domain/report.ts";
 import { toJson } from "./json.ts";
 import { inFencedTransaction } from "./lease.ts";
 import type { Pool, PoolClient } from "./pool.ts";
@@ -33,7 +34,7 @@ export function postgresInvoicedPeriods(pool: Pool, leaseName: string): Invoiced
  * 4. write bookings and what is carried on, and note that the periods were compared.
  */
 async function close(client: PoolClient, epoch: bigint, limit: number, decide: Decide): Promise<ClosingStep> {
-  const found = (await client.query<ClosableRow>(CLOSABLE, [limit])).rows; // 1
+  const found = (await client.query<ClosableRow>(CLOSABLE, [limit, HELD_OUTCOME_UNKNOWN])).rows; // 1
   if (found.length === 0) return { closed: 0, carried: 0n, exceeded: 0 };
   const anchors = found.filter((row) => row.customer_id !== null);
   const windows = (await client.query<WindowRow>(LOCK_WINDOWS, [JSON.stringify(anchors)])).rows; // 2

@@ -119,6 +119,40 @@ describe("the judge lets pass", () => {
   });
 });
 
+describe("of a drift that is left to a person in a minute that two periods share, the judge", () => {
+  const drift = {
+    stripeCustomerId: "cus_1",
+    eventName: "llm_input",
+    startMs: 9 * MINUTE_MS,
+    endMs: 10 * MINUTE_MS,
+    expected: "7",
+    counted: "4",
+    foundMs: AT_MS,
+  };
+  const fields = (what: string, counted: string): Fields => ({
+    ledger: { drifts: [{ ...drift, what }] },
+    events: [event({ value: counted })],
+    billed: BigInt(counted),
+  });
+
+  test("takes what is lacking as listed, on whichever side it is", () => {
+    const parts = [report({ value: 4n }), report({ value: 3n, identifier: "u-2" })];
+    const windows = [window()];
+    const ledger = { windows, reports: parts, drifts: [{ ...drift, what: "never_sent open boundary" }] };
+    expect(messages({ ledger, events: [event({ value: "4" })], billed: 4n })).toEqual([]);
+  });
+
+  test("sees that nothing is lacking after all", () => {
+    const ledger = { drifts: [{ ...drift, what: "never_sent open boundary" }] };
+    expect(messages({ ledger }).join()).toContain("recorded 7, accounted for 10");
+  });
+
+  test("does not excuse any other difference, nor any other drift", () => {
+    expect(messages(fields("never_sent open boundary", "5")).join()).toContain("bills 5, but 7 is believed");
+    expect(messages(fields("never_sent open limit", "4")).join()).toContain("the drift of 1970-01-01T00:09:00 is left");
+  });
+});
+
 describe("the judge sees", () => {
   const cases: Record<string, [Fields, string]> = {
     "a record that the ledger lost": [{ used: [7n, 1n] }, "the ledger holds 7, but 8 was acknowledged"],

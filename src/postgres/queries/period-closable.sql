@@ -1,8 +1,8 @@
 -- Periods whose invoice is final and that were not compared since, oldest first, where every report has come to its end: none is on its
--- way, and all that count were compared with Stripe's summaries. With the window of the report that was accepted last.
+-- way, none of unknown fate, and all that count were compared with Stripe's summaries. With the window of the report that was accepted last.
 -- Left out, for a person: periods that another invoice bills too (a threshold was reached in between): which of them bills what is not known.
 -- Nothing is locked: see period-lock.sql.
--- $1 integer: most rows. Indexes invoiced_period_unclosed, report_counted.
+-- $1 integer: most rows; $2 text: why reports of unknown fate are held. Indexes invoiced_period_unclosed, report_counted.
 SELECT ip.invoice_id, ip.event_name, ip.period_start, last.customer_id, last.window_start, last.payload
 FROM invoiced_period ip
 LEFT JOIN LATERAL (
@@ -20,6 +20,7 @@ WHERE ip.billed IS NOT NULL AND ip.closed_at IS NULL AND NOT EXISTS (
   SELECT FROM report r
   WHERE r.stripe_customer_id = ip.stripe_customer_id AND r.event_name = ip.event_name
     AND r.event_timestamp >= ip.period_start AND r.event_timestamp < ip.period_end
-    AND (r.state IN ('planned', 'sending', 'unknown', 'sent') OR r.state = 'accepted' AND r.reconciled_at IS NULL))
+    AND (r.state IN ('planned', 'sending', 'unknown', 'sent') OR r.state = 'accepted' AND r.reconciled_at IS NULL
+      OR r.state = 'held' AND r.reason = $2))
 ORDER BY ip.period_end, ip.invoice_id
 LIMIT $1;

@@ -1,7 +1,7 @@
 // Late usage in the outbox: reports of closed periods, before and after they were sent.
 import { expect, onTestFinished, test } from "vitest";
 import { closePeriod } from "../../../src/domain/invoiced-period.ts";
-import { type PendingWindow, planReports } from "../../../src/domain/report.ts";
+import { HELD_OUTCOME_UNKNOWN, type PendingWindow, planReports } from "../../../src/domain/report.ts";
 import { postgresInvoicedPeriods } from "../../../src/postgres/invoiced-periods.ts";
 import { postgresLease } from "../../../src/postgres/lease.ts";
 import type { Pool } from "../../../src/postgres/pool.ts";
@@ -222,6 +222,17 @@ test("what Stripe counted after the invoice was final is carried on, once, and a
   const { rows } = await pool.query("SELECT excess, closed_at IS NOT NULL AS closed FROM invoiced_period");
   // 5 counted, 3 carried: now -3, where Stripe billed 2; what is below zero is carried.
   expect(rows).toEqual([{ excess: "0", closed: true }]);
+});
+
+test("a report of unknown fate holds up the closing: the invoice may bill it", async () => {
+  const { pool, plan, close } = await setUp();
+  await addUsage(pool, BEFORE);
+  await plan();
+  await saveInvoice(pool, 5n);
+  await pool.query("UPDATE report SET state = 'held', reason = $1, first_attempt_at = now()", [HELD_OUTCOME_UNKNOWN]);
+  expect(await close()).toEqual({ closed: 0, carried: 0n, exceeded: 0 });
+  await pool.query("UPDATE report SET state = 'accepted', reason = '', reconciled_at = now()");
+  expect(await close()).toEqual({ closed: 1, carried: 0n, exceeded: 0 });
 });
 
 test("a period that two invoices bill is left to a person", async () => {
