@@ -1,10 +1,13 @@
 -- Periods whose invoice is final and that were not compared since, oldest first, where every report has come to its end: none is on its
 -- way, and all that count were compared with Stripe's summaries. With the window of the report that was accepted last.
--- Left out, for a person: periods that another invoice bills too (a threshold was reached in between): which of them bills what is not known.
+-- Left out: an invoice that was final before its period was over (a threshold was reached), since the one that bills the rest is still to
+-- come, and what is carried now would land in the same period; and, for a person, periods that another invoice bills too: which of them
+-- bills what is not known.
 -- Nothing is locked: see period-lock.sql.
 -- $1 integer: most rows. Indexes invoiced_period_unclosed, report_counted.
 SELECT ip.invoice_id, ip.event_name, ip.period_start, last.customer_id, last.window_start, last.payload
 FROM invoiced_period ip
+JOIN invoice i USING (invoice_id)
 LEFT JOIN LATERAL (
   SELECT r.customer_id, r.window_start, r.payload FROM report r
   WHERE r.stripe_customer_id = ip.stripe_customer_id AND r.event_name = ip.event_name
@@ -12,7 +15,7 @@ LEFT JOIN LATERAL (
   ORDER BY r.settled_at DESC, r.identifier
   LIMIT 1
 ) AS last ON true
-WHERE ip.billed IS NOT NULL AND ip.closed_at IS NULL AND NOT EXISTS (
+WHERE ip.billed IS NOT NULL AND ip.closed_at IS NULL AND coalesce(i.finalized_at, now()) >= ip.period_end AND NOT EXISTS (
   SELECT FROM invoiced_period o
   WHERE o.stripe_customer_id = ip.stripe_customer_id AND o.event_name = ip.event_name AND o.invoice_id <> ip.invoice_id
     AND o.period_end > ip.period_start AND o.period_start < ip.period_end

@@ -3,10 +3,11 @@
 SELECT r.identifier
 FROM report r
 CROSS JOIN LATERAL (
-  SELECT bool_and(i.status <> 'draft' OR i.finalizes_at <= now() + $2::double precision * interval '1 ms') AS closed
+  SELECT bool_and(i.status <> 'draft' OR coalesce(i.finalizes_at <= now() + $2::double precision * interval '1 ms', false)) AS closed
   FROM invoiced_period ip JOIN invoice i USING (invoice_id)
   WHERE ip.stripe_customer_id = r.stripe_customer_id AND ip.event_name = r.event_name
     AND ip.period_end > r.event_timestamp AND ip.period_start <= r.event_timestamp
+    AND coalesce(i.finalized_at, i.finalizes_at, now()) >= ip.period_end
 ) AS period
 WHERE r.state = 'planned' AND r.first_attempt_at IS NULL AND r.kind <> 'cancel' AND period.closed
 LIMIT $1;
