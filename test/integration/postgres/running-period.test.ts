@@ -115,3 +115,19 @@ test("a draft of unknown finalization keeps its period open beside an invoice th
   await plan();
   expect(await reportRows(pool)).toMatchObject([{ late: false }]);
 });
+
+test("a period in which something is just being settled is left to the next pass, not waited for", async () => {
+  const { pool, plan, close } = await setUp();
+  const period = { startMs: CLOSED_MS - 5 * DAY_MS, endMs: CLOSED_MS + 60_000, finalizedMs: CLOSED_MS + 60_000 };
+  await addUsage(pool, USAGE);
+  await plan();
+  await accept(pool);
+  await saveInvoice(pool, "in_1", { ...period, billed: 3n });
+  const settling = await pool.connect();
+  await settling.query("BEGIN");
+  await settling.query("UPDATE invoiced_period SET closed_at = NULL");
+  expect(await close()).toMatchObject({ closed: 0 });
+  await settling.query("COMMIT");
+  settling.release();
+  expect(await close()).toEqual({ closed: 1, carried: 2n, exceeded: 0 });
+});
