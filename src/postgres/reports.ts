@@ -123,6 +123,9 @@ interface WindowRow {
   period_closed: boolean;
   period_open: boolean;
   finalizes_at: Date | null;
+  /** Null where nothing is held. */
+  held: string | null;
+  held_reason: string | null;
   now: Date;
 }
 
@@ -172,6 +175,7 @@ function toPendingWindow(row: WindowRow): PendingWindow {
     periodClosed: row.period_closed,
     periodOpen: row.period_open,
     finalizesAtMs: row.finalizes_at?.getTime(),
+    held: row.held === null ? undefined : { quantity: BigInt(row.held), reason: row.held_reason ?? "" },
   };
 }
 
