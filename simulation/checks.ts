@@ -2,7 +2,8 @@
 import { HELD_CONFLICT, HELD_OUTCOME_UNKNOWN } from "../src/domain/report.ts";
 import { EVENT_NAMES, type EventName } from "./catalog.ts";
 import type { DriftRow, LedgerReading, ReportRow, WindowRow } from "./ledger-reading.ts";
-import type { Oracle, Span } from "./oracle.ts";
+import { asBelieved, differenceOf, differencesIn, isForAPerson } from "./open-drifts.ts";
+import { isWithin, type Oracle, type Span } from "./oracle.ts";
 import type { BillingPeriod, StripeReading } from "./stripe-reading.ts";
 
 /** A customer as the service and Stripe know it. */
@@ -63,16 +64,17 @@ export function judge(evidence: Evidence): Verdict {
   const events = Map.groupBy(counted, (event) => `${event.customer} ${event.event_name}`);
   for (const customer of evidence.customers) {
     for (const eventName of EVENT_NAMES) {
+      const drifts = evidence.ledger.drifts.filter(
+        (row) => row.stripeCustomerId === customer.stripeCustomerId && row.eventName === eventName,
+      );
       const lane: Lane = {
         customer,
         eventName,
         oracle: evidence.oracle,
         windows: windows.get(`${customer.customerId} ${eventName}`) ?? [],
-        drifts: evidence.ledger.drifts.filter(
-          (row) => row.stripeCustomerId === customer.stripeCustomerId && row.eventName === eventName,
-        ),
+        drifts,
         counted: events.get(`${customer.stripeCustomerId} ${eventName}`) ?? [],
-        reports: reports.get(`${customer.customerId} ${eventName}`) ?? [],
+        reports: asBelieved(reports.get(`${customer.customerId} ${eventName}`) ?? [], drifts),
         periods: customer.mapped
           ? (evidence.stripe.periods.get(`${customer.stripeCustomerId} ${eventName}`) ?? [])
           : [],
@@ -105,11 +107,15 @@ interface Lane {
 /** No identifier counts twice, or for another value than its report's, and nothing counts that was not reported. */
 function identifierProblems({ ledger, stripe }: Evidence): string[] {
   const reports = new Map(ledger.reports.map((report) => [report.identifier, report]));
+  const seen = new Set<string>();
   return stripe.events.flatMap((event) => {
     const report = reports.get(event.identifier);
     if (report === undefined) return [`Stripe counted ${event.identifier}, which was never planned`];
     const problems: string[] = [];
-    if (event.times_accepted > 1) problems.push(`Stripe counted ${event.identifier} ${event.times_accepted} times`);
+    const isFirst = !seen.has(event.identifier);
+    seen.add(event.identifier);
+    if (event.times_accepted > 1 && isFirst)
+      problems.push(`Stripe counted ${event.identifier} ${event.times_accepted} times`);
     if (BigInt(event.value) !== report.value || event.timestamp * 1_000 !== report.timestampMs) {
       problems.push(`Stripe has ${event.identifier} as ${event.value} at ${event.timestamp}, unlike its report`);
     }
@@ -138,6 +144,8 @@ function ledgerProblems({ customer, eventName, oracle, windows, reports, drifts,
   }
   return problems;
 }
+
+const ALWAYS: Span = { startMs: Number.NEGATIVE_INFINITY, endMs: Number.POSITIVE_INFINITY };
 
 /** Stripe counted what is believed that it counted, in each period and outside of all. */
 function countProblems({ reports, counted, drifts, periods }: Lane): string[] {
@@ -251,27 +259,6 @@ function noFates(): Fates {
 /** Believed to be on the invoice of its time: sent ones that Stripe has, and bookings. */
 function isBelieved({ state }: ReportRow): boolean {
   return state === "accepted" || state === "sent";
-}
-
-/** A drift that nobody but a person can settle: in a minute that two periods share, it may belong to either. */
-function isForAPerson({ what }: DriftRow): boolean {
-  return what.endsWith(" open boundary");
-}
-
-function differenceOf({ expected, counted }: DriftRow): bigint {
-  return BigInt(counted) - BigInt(expected);
-}
-
-const ALWAYS: Span = { startMs: Number.NEGATIVE_INFINITY, endMs: Number.POSITIVE_INFINITY };
-
-/** By what Stripe's sum may differ in a span, since drifts are left to a person: each may be in it or not. */
-function differencesIn(drifts: readonly DriftRow[], { startMs, endMs }: Span): bigint[] {
-  const touching = drifts.filter((drift) => isForAPerson(drift) && drift.startMs < endMs && drift.endMs > startMs);
-  return touching.reduce((sums, drift) => [...sums, ...sums.map((one) => one + differenceOf(drift))], [0n]);
-}
-
-function isWithin(timeMs: number, { startMs, endMs }: Span): boolean {
-  return timeMs >= startMs && timeMs < endMs;
 }
 
 function atLeastZero(value: bigint): bigint {

@@ -23,7 +23,7 @@ export interface DeploymentOptions {
   readonly webhookPort: number;
   /** How long a dead process stays away, milliseconds of virtual time. */
   readonly awayMs: () => number;
-  /** How long a stopped process stays stopped: longer than a lease. */
+  /** How long a stopped process stays stopped: longer than a lease in production. */
   readonly stoppedMs: () => number;
 }
 

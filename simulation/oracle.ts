@@ -8,6 +8,10 @@ export interface Span {
   readonly endMs: number;
 }
 
+export function isWithin(timeMs: number, { startMs, endMs }: Span): boolean {
+  return timeMs >= startMs && timeMs < endMs;
+}
+
 interface Fact {
   readonly eventTimeMs: number;
   readonly arrivedMs: number;

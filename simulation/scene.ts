@@ -7,14 +7,14 @@ import { THIN_WEBHOOK_PATH, WEBHOOK_PATH } from "../src/webhook/app.ts";
 import { Activity } from "./activity.ts";
 import { Deployment } from "./deployment.ts";
 import { Notebook } from "./notebook.ts";
-import { LEASE_TTL_MS, THIN_WEBHOOK_SECRET, WEBHOOK_SECRET } from "./processes.ts";
+import { THIN_WEBHOOK_SECRET, WEBHOOK_SECRET } from "./processes.ts";
 import type { QuarterOptions } from "./quarter.ts";
 import { Random } from "./random.ts";
 import { Stage } from "./stage.ts";
 import { Timeline } from "./timeline.ts";
 import { VirtualClock } from "./virtual-clock.ts";
 import { VirtualDatabase } from "./virtual-database.ts";
-import { DAY_MS, HOUR_MS, MINUTE_MS } from "./world.ts";
+import { HOUR_MS, MINUTE_MS } from "./world.ts";
 
 /** Loops that only look for work may be so late; every happening wakes them as well. */
 const IDLE_MS = 3 * HOUR_MS;
@@ -56,7 +56,9 @@ export class Scene {
       timeline,
       webhookPort,
       awayMs: () => Math.round(random.spread(MINUTE_MS, 3 * HOUR_MS)),
-      stoppedMs: () => LEASE_TTL_MS + random.whole(HOUR_MS, DAY_MS),
+      // Past the lease, but within what the horizon has to spare: nobody can keep a process that stops for longer between its last look
+      // at the clock and the write of a request from sending an identifier that Stripe has forgotten.
+      stoppedMs: () => Math.round(random.spread(MINUTE_MS, 50 * MINUTE_MS)),
     });
     this.stage = new Stage({ clock, activity, timeline, simulator, database });
   }

@@ -67,7 +67,12 @@ export function explain(
     return { explanation: "unknown", code: undefined, about: notCounted, suspects: suspectsOf(doubtful, -difference) };
   }
   if (doubtful.length > 0 && difference < 0n) {
-    return { explanation: "unknown", code: undefined, about: doubtful, suspects: [...doubtful, ...taken] };
+    return {
+      explanation: "unknown",
+      code: undefined,
+      about: doubtful,
+      suspects: suspectsOf([...doubtful, ...taken], -difference),
+    };
   }
   if (difference < 0n && taken.length > 0) return lacking(taken, suspectsOf(taken, -difference), errors);
   // A report that takes back something adds to the sum when it is missing.

@@ -279,6 +279,15 @@ describe("a minute that a billing period ends in", () => {
     expect(remedyOf(5n)).toMatchObject({ kind: "repair", remedy: { timestampMs: START_MS + 30_000, difference: -7n } });
   });
 
+  test("the value also tells a report that was taken from one of unknown fate", () => {
+    const reports = [unknown(5n, before), report(7n, after)];
+    expect(decide(view(5n, reports, { boundariesMs }), APPLY)).toMatchObject({
+      kind: "repair",
+      remedy: { timestampMs: START_MS + 30_000, difference: -7n },
+      accept: [reports[0]?.identifier],
+    });
+  });
+
   test("what several reports would explain, on both sides, is left for a person", () => {
     const open = { kind: "open", hindrance: "boundary" };
     const equal = [report(5n, before), report(5n, after), report(9n, after)];
