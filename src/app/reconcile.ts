@@ -203,7 +203,10 @@ export class Reconcile {
     const [first] = incomparable;
     if (first === undefined) return;
     const fields = { ...identityOf(first), count: incomparable.length };
-    logger.warn(fields, "Stripe has no meter of this event name that adds up all events: nothing to compare with");
+    logger.warn(
+      fields,
+      "Stripe has no meter of this event name that adds up all events, or no such customer: nothing to compare with",
+    );
   }
 
   #tell(of: MeteredCustomer, { judged }: ComparedHours): void {

@@ -15,8 +15,10 @@ export interface DrainObserver {
   gap(shard: number, reason: GapReason): void;
 }
 
+export const GAP_REASONS = ["new_epoch", "lost_entries"] as const;
+
 /** `new_epoch`: the store came back empty. `lost_entries`: it came back, or was left, without entries that it had. */
-export type GapReason = "new_epoch" | "lost_entries";
+export type GapReason = (typeof GAP_REASONS)[number];
 
 export interface ShardDrainOptions {
   readonly shard: number;

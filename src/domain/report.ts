@@ -165,12 +165,14 @@ export type SinkOutcome =
   /** Processed or not: nobody knows. */
   | { readonly kind: "unknown"; readonly message: string };
 
+export const REPORT_STATES = ["planned", "sending", "unknown", "sent", "accepted", "held", "superseded"] as const;
+
 /**
  * planned: never sent, or surely not processed. sending: a send may be under way. unknown: was sent, fate unknown.
  * sent: taken without a check, by the stream. accepted, held: settled. superseded: held, and then
  * replaced by a retry.
  */
-export type ReportState = "planned" | "sending" | "unknown" | "sent" | "accepted" | "held" | "superseded";
+export type ReportState = (typeof REPORT_STATES)[number];
 
 /** A resend is safe while Stripe surely still knows the identifier: it keeps identifiers and keys for at least 24 h; one hour is spare. */
 export const RESEND_HORIZON_MS = 23 * 3_600_000;

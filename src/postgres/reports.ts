@@ -92,7 +92,12 @@ export async function readDeadlines(pool: Pool): Promise<readonly Deadline[]> {
   const result = await pool.query<DeadlineRow>(DEADLINES);
   return result.rows.map((row) => {
     const { kind, tightest_in_ms: tightestInMs, waiting, overdue } = row;
-    return { kind, tightestInMs: Number(tightestInMs), waiting: Number(waiting), overdue: Number(overdue) };
+    return {
+      kind,
+      tightestInMs: tightestInMs === null ? null : Number(tightestInMs),
+      waiting: Number(waiting),
+      overdue: Number(overdue),
+    };
   });
 }
 
@@ -151,7 +156,7 @@ interface DueRow {
 
 interface DeadlineRow {
   kind: Deadline["kind"];
-  tightest_in_ms: string;
+  tightest_in_ms: string | null;
   waiting: string;
   overdue: string;
 }

@@ -108,14 +108,14 @@ test("what is due is told by kind, with what is overdue", async () => {
   await saveInvoice(pool, null);
   await addUsage(pool, BEFORE, AFTER, { ...AFTER, customerId: "acme" });
   await plan();
-  const minutes = (ms: number) => Math.round(ms / 60_000);
+  const minutes = (ms: number | null) => (ms === null ? null : Math.round(ms / 60_000));
   const due = async () =>
     (await readDeadlines(pool)).map((d) => [d.kind, minutes(d.tightestInMs), d.waiting, d.overdue]);
   const age = minutes(BEFORE.windowStartMs + 35 * DAY_MS - Date.now());
   // The unmapped customer's window waits, too.
   expect(await due()).toEqual([
     ["invoice", 60, 1, 0],
-    ["resend", 0, 0, 0],
+    ["resend", null, 0, 0],
     ["age", age, 3, 0],
   ]);
   await pool.query(
