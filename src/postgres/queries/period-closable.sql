@@ -1,5 +1,6 @@
 -- Periods whose invoice is final and that were not compared since, oldest first, where every report has come to its end: none is on its
--- way, none of unknown fate, and all that count were compared with Stripe's summaries. With the window of the report that was accepted last, which is looked for
+-- way, none of unknown fate, and all that count were compared with Stripe's summaries. With the window of the report that was accepted
+-- last, which is looked for
 -- in those that are chosen alone: after a month's end there are very many.
 -- Left out: an invoice that was final before its period was over (a threshold was reached), since the one that bills the rest is still to
 -- come, and what is carried now would land in the same period; and, for a person, periods that another invoice bills too: which of them
