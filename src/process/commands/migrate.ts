@@ -46,6 +46,10 @@ Example: DATABASE_URL=postgresql://metering@db/metering metering migrate`,
         const applied = await migrate(pool);
         if (options.leaveRedis) await leaveRedis(pool);
         process.stdout.write(options.json ? `${JSON.stringify({ applied })}\n` : describe(applied));
+        if (options.leaveRedis && !options.json)
+          process.stdout.write(
+            "What starts from now on needs no Redis: records go straight to Postgres, unless REDIS_URL is set.\n",
+          );
       } finally {
         await pool.end();
       }
