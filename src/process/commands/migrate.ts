@@ -53,6 +53,10 @@ Example: DATABASE_URL=postgresql://metering@db/metering metering migrate`,
         if (options.leaveRedis) await leaveRedis(pool);
         if (options.restored) await becomeAnother(pool);
         process.stdout.write(options.json ? `${JSON.stringify({ applied })}\n` : describe(applied));
+        if (options.leaveRedis && !options.json)
+          process.stdout.write(
+            "What starts from now on needs no Redis: records go straight to Postgres, unless REDIS_URL is set.\n",
+          );
       } finally {
         await pool.end();
       }

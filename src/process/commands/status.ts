@@ -44,7 +44,7 @@ function describe(status: Status): string {
     ],
     ...status.held.map(({ reason, reports: count, example }) => [
       "  HELD",
-      `${count} ${reason}, for example ${example.customerId} ${example.eventName}: ${example.message} (${example.identifier})`,
+      `${count} ${reason}, for example ${example.customerId} ${example.eventName}${example.message && `: ${example.message}`} (${example.identifier})`,
     ]),
     ...status.deadlines.flatMap(deadlineLines),
     ["late", lateLine(status.late)],
