@@ -1,4 +1,5 @@
 // What happened, in short lines. Kept only when it is to be printed: a seed gives the same history again.
+import { hash } from "node:crypto";
 
 export interface Line {
   readonly atMs: number;
@@ -19,6 +20,11 @@ export class History {
   /** `write` is called only when lines are kept. Without `about`, a line is about everything: a death, an outage. */
   note(write: () => string, ...about: readonly string[]): void {
     this.#lines?.push({ atMs: this.#nowMs(), text: write(), about });
+  }
+
+  /** Of all lines: two plays of a seed have the same. */
+  digest(): string {
+    return hash("sha256", JSON.stringify(this.#lines ?? []), "hex");
   }
 
   /** The last lines about the first of `subjects`, and after them those about others or about everything, at most `limit` of each. */

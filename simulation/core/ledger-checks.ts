@@ -16,6 +16,8 @@ export class LedgerChecks implements LedgerWatcher, RedisWatcher {
   readonly #ahead = new Map<number, StoredEntry[]>();
   readonly #watermarks = new Map<number, number>();
 
+  /** First entries of tails that were lost after the ledger had some of them: those losses can be seen, and must be. */
+  readonly #cutTails: { readonly shard: number; readonly appendedMs: number }[] = [];
   readonly #waitsForReplicas: boolean;
 
   constructor(oracle: Oracle, history: History, waitsForReplicas: boolean) {
@@ -45,6 +47,8 @@ export class LedgerChecks implements LedgerWatcher, RedisWatcher {
   lost(shard: number, entries: readonly StoredEntry[], why: "wiped" | "failed over"): void {
     const [first] = entries;
     const wasSeen = first?.records.every((record) => this.#oracle.applied.has(identityOf(record))) === true;
+    if (why === "failed over" && wasSeen && first !== undefined)
+      this.#cutTails.push({ shard, appendedMs: first.appendedMs });
     const isExcused = why === "failed over" && !wasSeen && !this.#waitsForReplicas;
     const gone = new Set(entries);
     this.#ahead.set(
@@ -73,7 +77,7 @@ export class LedgerChecks implements LedgerWatcher, RedisWatcher {
 
   /** Every record acknowledged before the watermark is in the ledger. */
   watermark(shard: number, beforeMs: number | undefined, afterMs: number): void {
-    this.#history.note(() => `ledger: watermark of shard ${shard} is ${afterMs}`, `shard ${shard}`);
+    this.#history.note(() => `ledger: watermark of shard ${shard} is ${afterMs}`, `watermark ${shard}`);
     if (beforeMs !== undefined && afterMs < beforeMs)
       this.#oracle.fail(
         "watermark",
@@ -117,6 +121,9 @@ export class LedgerChecks implements LedgerWatcher, RedisWatcher {
         );
       }
     }
+    for (const { shard, appendedMs } of this.#cutTails)
+      if (!ledger.gaps.some((gap) => gap.shard === shard && gap.toMs + REDIS_SET_BACK_MS >= appendedMs))
+        oracle.fail("gaps", `shard ${shard} lost its tail from ${appendedMs} on, and no gap says so`, `shard ${shard}`);
     this.#sums(ledger);
   }
 

@@ -31,6 +31,8 @@ export class MoneyChecks implements OutboxWatcher, SinkWatcher, StripeWatcher {
   readonly #scheduler: Scheduler;
   readonly #boundaries: ReadonlyMap<string, readonly number[]>;
   readonly #inFlight = new Set<string>();
+  /** Told of each send that begins. */
+  onSend: (machine: Machine) => void = () => {};
   #leader = "";
   #leadsSinceMs = 0;
 
@@ -86,7 +88,9 @@ export class MoneyChecks implements OutboxWatcher, SinkWatcher, StripeWatcher {
       );
   }
 
-  begins({ name }: Machine, lane: string): void {
+  begins(machine: Machine, lane: string): void {
+    const { name } = machine;
+    this.onSend(machine);
     this.#history.note(() => `${name}: sends ${lane}`, lane);
     const key = `${name} ${lane}`;
     if (this.#inFlight.has(key))

@@ -22,8 +22,10 @@ export interface Outcome {
   readonly reports: number;
   readonly lost: number;
   readonly gaps: number;
-  /** Empty unless it was to be kept. */
+  /** What led to the violation; empty unless it was to be kept. */
   readonly history: readonly string[];
+  /** Of all that happened, where it was kept. */
+  readonly digest: string;
 }
 
 const HISTORY_LINES = 60;
@@ -31,7 +33,7 @@ const HISTORY_LINES = 60;
 export async function play(seed: number, keepHistory = false): Promise<Outcome> {
   const world = drawWorld(seed);
   const stores = openStores(world, keepHistory);
-  const { scheduler, oracle, weather, history } = stores;
+  const { scheduler, oracle, history } = stores;
   const replicas = new Replicas(world, stores);
   const clients = new Clients({
     ...stores,
@@ -52,13 +54,14 @@ export async function play(seed: number, keepHistory = false): Promise<Outcome> 
   const invoicing = new Invoicing(world, stores);
   replicas.startAll();
   replicas.disturb();
+  replicas.disturbSends();
   disturbStores(world, stores);
   clients.start(world.submissions);
-  await scheduler.run(world.endMs);
-  weather.clearUp();
-  history.note(() => "all troubles are over");
-  stores.stripe.clearUp();
-  await settle(world, stores, clients, replicas, invoicing);
+  try {
+    await live(world, stores, clients, replicas, invoicing);
+  } catch (cause) {
+    oracle.fail("crash", String(cause));
+  }
   if (oracle.violations.length === 0) stores.checks.atTheEnd(stores.ledger);
   if (oracle.violations.length === 0) stores.money.atTheEnd(stores);
   const [first] = oracle.violations;
@@ -73,7 +76,23 @@ export async function play(seed: number, keepHistory = false): Promise<Outcome> 
     lost: oracle.lost.length,
     gaps: stores.ledger.gaps.length,
     history: first === undefined ? [] : history.about(first.subjects, HISTORY_LINES),
+    digest: history.digest(),
   };
+}
+
+/** Troubles, and what comes after them. */
+async function live(
+  world: World,
+  stores: Stores,
+  clients: Clients,
+  replicas: Replicas,
+  invoicing: Invoicing,
+): Promise<void> {
+  await stores.scheduler.run(world.endMs);
+  stores.weather.clearUp();
+  stores.stripe.clearUp();
+  stores.history.note(() => "all troubles are over");
+  await settle(world, stores, clients, replicas, invoicing);
 }
 
 /** Without troubles, within a bounded time, everything must come to its end: into the ledger first, then to Stripe and onto invoices. */

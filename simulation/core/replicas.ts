@@ -93,6 +93,24 @@ export class Replicas {
     }
   }
 
+  /** The leader stands still in the middle of a send, for longer than its lease, as if nothing had happened to it. */
+  disturbSends(): void {
+    const { pace, seed } = this.#world;
+    const random = new Random(seed, "disturbances of sends");
+    const unit = pace === "minutes" ? SECOND_MS : MINUTE_MS;
+    const { money, weather, history } = this.#stores;
+    if (random.chance(0.4)) return;
+    let left = random.whole(1, 60);
+    money.onSend = (machine) => {
+      left -= 1;
+      if (left > 0 || weather.isCalm) return;
+      left = random.whole(20, 100);
+      const durationMs = random.spread(4, 60) * unit;
+      history.note(() => `${machine.name}: stands still for ${Math.round(durationMs)} ms, while it sends`);
+      machine.pause(durationMs);
+    };
+  }
+
   #newMachine(kind: string): Machine {
     this.#born += 1;
     const machine = new Machine(`${kind}-${this.#born}`, this.#stores.scheduler, drawDrift(this.#random));
@@ -202,7 +220,10 @@ export class Replicas {
       clock,
       logger,
     };
-    void runWhileHeld(holder, new AbortController().signal, (tenure) => leadAll(tenure, works));
+    this.#runFor(
+      machine,
+      runWhileHeld(holder, new AbortController().signal, (tenure) => leadAll(tenure, works)),
+    );
   }
 
   #startDrain(machine: Machine): void {
@@ -220,7 +241,16 @@ export class Replicas {
       logger: this.#logger(machine),
       random: () => this.#random.unit(),
     });
-    void drain.run(new AbortController().signal);
+    this.#runFor(machine, drain.run(new AbortController().signal));
+  }
+
+  /** Loops that never reject, and end only when they are told to. */
+  #runFor({ name }: Machine, loop: Promise<void>): void {
+    const { oracle } = this.#stores;
+    loop.then(
+      () => oracle.fail("crash", `a loop of ${name} ended`, name),
+      (cause: unknown) => oracle.fail("crash", `a loop of ${name} failed: ${String(cause)}`, name),
+    );
   }
 
   /** What the process says of itself is part of the history. */

@@ -36,7 +36,7 @@ export async function runSeeds({ seeds, threads, onResult }: SeedsOptions): Prom
   let goesOn = true;
   const serve = async (worker: Worker) => {
     while (goesOn && waiting.length > 0) {
-      for (const result of await ask(worker, waiting.splice(0, CHUNK))) goesOn = onResult(result) && goesOn;
+      for (const result of await ask(worker, waiting.splice(0, CHUNK))) if (goesOn) goesOn = onResult(result);
     }
   };
   const workers = Array.from(

@@ -10,6 +10,9 @@ export interface Task {
   cancelled: boolean;
 }
 
+/** No world needs so many: something goes round and round. */
+const STEPS_MAX = 2_000_000;
+
 export class Scheduler {
   readonly #random: Random;
   /** A binary heap by time and order. */
@@ -55,6 +58,7 @@ export class Scheduler {
       if (next.cancelled) continue;
       this.#nowMs = next.atMs;
       this.#steps += 1;
+      if (this.#steps > STEPS_MAX) throw new Error(`${STEPS_MAX} steps, and no end`);
       next.run();
       await allFollowed();
     }

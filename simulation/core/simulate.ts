@@ -10,6 +10,7 @@ interface Options {
   readonly from: number;
   readonly seed?: number;
   readonly threads: number;
+  readonly untilFailure?: true;
   readonly json?: true;
 }
 
@@ -44,13 +45,13 @@ async function run(options: Options): Promise<void> {
 /** Histories that are printed, of many seeds that failed. */
 const HISTORIES_MAX = 3;
 
-async function many({ seeds, from, threads }: Options): Promise<SeedResult[]> {
+async function many({ seeds, from, threads, untilFailure }: Options): Promise<SeedResult[]> {
   const results: SeedResult[] = [];
   const progress = new Progress("simulate", seeds, process.stderr);
   const onResult = (result: SeedResult) => {
     results.push(result);
     progress.show(results.length, `${results.filter(({ violation }) => violation !== undefined).length} failed`);
-    return true;
+    return untilFailure === undefined || result.violation === undefined;
   };
   const list = Array.from({ length: seeds }, (_, i) => from + i);
   await runSeeds({ seeds: list, threads, onResult }).finally(() => progress.end());
@@ -85,6 +86,7 @@ const command = new Command("simulate")
   .option("--from <n>", "the first of them", whole(0, SEED_MAX), 1)
   .option("--seed <n>", "play this one alone, and tell its history where it fails", whole(0, SEED_MAX))
   .option("--threads <n>", "side by side", whole(1, 64), availableParallelism())
+  .option("--until-failure", "play no more once a seed has failed")
   .option("--json", "print one JSON object")
   .addHelpText(
     "after",

@@ -118,6 +118,8 @@ export function drawDrift(random: Random): Drift {
   return { offsetMs: Math.round((random.unit() - 0.5) * SECOND_MS), rate: 1 + (random.unit() - 0.5) * 0.0004 };
 }
 
+const FAIL_OVER = "redis: a replica takes over that lacks the last writes";
+
 /** What happens to the stores. Each is told in the history. */
 export function disturbStores(world: World, stores: Stores): void {
   const { scheduler, history, redis, redisWire, databaseWire, stripeWire } = stores;
@@ -135,23 +137,31 @@ export function disturbStores(world: World, stores: Stores): void {
   const downMs = () => random.spread(0.2, 30) * unit;
   some(2, "postgres: restarts", () => databaseWire.goDown(downMs()));
   some(2, "stripe: is away", () => stripeWire.goDown(downMs()));
-  if (world.pace === "days" && random.chance(0.4)) {
-    some(1, "stripe: is away for longer than it remembers", () => stripeWire.goDown(random.whole(20, 30) * HOUR_MS));
+  const rare = (share: number, what: string, run: () => void) => random.chance(share) && some(1, what, run);
+  // Longer than it remembers identifiers.
+  const longMs = () => random.whole(20, 30) * HOUR_MS;
+  if (world.pace === "days") {
+    rare(0.4, "stripe: is away for a day", () => stripeWire.goDown(longMs()));
+    rare(0.3, "stripe: does what it is asked, and does not answer for a day", () => stripeWire.goDark(longMs()));
   }
   if (world.intake !== "redis") return;
   some(2, "redis: restarts with its data", () => redisWire.goDown(downMs()));
-  const rare = (share: number, what: string, run: () => void) => random.chance(share) && some(1, what, run);
   rare(0.5, "redis: comes back empty", () => {
     redisWire.goDown(downMs());
     redis.wipe();
   });
-  rare(0.5, "redis: a replica takes over that lacks the last writes", () => {
+  const failOver = () => {
+    const lagMs = world.waitReplicas > 0 ? REPLICA_LAG_MS : Number.POSITIVE_INFINITY;
     redisWire.goDown(downMs());
-    redis.failOver(
-      random.whole(1, 20),
-      world.waitReplicas > 0 ? REPLICA_LAG_MS : Number.POSITIVE_INFINITY,
-      random.chance(0.5) ? 0 : random.whole(1, REDIS_SET_BACK_MS),
-    );
-  });
+    redis.failOver(random.whole(1, 20), lagMs, random.chance(0.5) ? 0 : random.whole(1, REDIS_SET_BACK_MS));
+  };
+  rare(0.4, FAIL_OVER, failOver);
+  // When there is most to lose.
+  if (random.chance(0.3)) {
+    scheduler.at(world.burstMs + random.unit() * 2 * SECOND_MS, () => {
+      history.note(() => FAIL_OVER);
+      failOver();
+    });
+  }
   rare(0.3, "redis: the head of a shard is deleted", () => redis.forgetHead(random.whole(0, world.shardCount - 1)));
 }

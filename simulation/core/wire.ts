@@ -36,6 +36,7 @@ export class Wire {
   readonly #weather: Weather;
   readonly #latency: Latency;
   #downUntilMs = Number.NEGATIVE_INFINITY;
+  #darkUntilMs = Number.NEGATIVE_INFINITY;
   /** Counts restarts: what was under way in one is not answered. */
   #lives = 0;
 
@@ -55,6 +56,11 @@ export class Wire {
   goDown(durationMs: number): void {
     this.#lives += 1;
     this.#downUntilMs = Math.max(this.#downUntilMs, this.#scheduler.nowMs + durationMs);
+  }
+
+  /** For so long everything is done, and nothing answered. */
+  goDark(durationMs: number): void {
+    this.#darkUntilMs = Math.max(this.#darkUntilMs, this.#scheduler.nowMs + durationMs);
   }
 
   /**
@@ -84,6 +90,7 @@ export class Wire {
   }
 
   #fate(repeatable: boolean): Fate {
+    if (this.#scheduler.nowMs < this.#darkUntilMs) return "lostAfter";
     const rates = this.#weather.of(this.store);
     const kinds: readonly (keyof FaultRates)[] = ["lostBefore", "lostAfter", "doneLate", "slow", "repeated"];
     let drawn = this.#random.unit();

@@ -43,6 +43,8 @@ export interface World {
   readonly startMs: number;
   /** Until then things go wrong; after it everything must settle. */
   readonly endMs: number;
+  /** When much comes at once. */
+  readonly burstMs: number;
   readonly customers: readonly WorldCustomer[];
   readonly submissions: readonly Submission[];
 }
@@ -68,6 +70,7 @@ export function drawWorld(seed: number): World {
     workerCount: random.whole(1, 3),
     startMs,
     endMs: startMs + lengthMs,
+    burstMs: startMs + Math.floor(random.unit() * lengthMs),
     customers,
   };
   return { ...world, submissions: drawSubmissions(random, world) };
@@ -109,23 +112,21 @@ function drawSubmissions(random: Random, world: Bare): Submission[] {
     const [first] = records;
     if (first !== undefined && random.chance(0.05)) {
       const atEither = random.chance(0.5) ? laterMs : atMs;
-      const other = drawRecord(
-        random,
-        { ...world, customers: world.customers.filter((c) => c.customerId === first.customerId) },
-        atEither,
-        first.idempotencyKey,
-      );
+      const other = withQuantities(random, first);
       submissions.push({ atMs: atEither, records: [other], attempts: random.whole(1, 6) });
     }
   }
   return submissions.sort((a, b) => a.atMs - b.atMs);
 }
 
-/** Half of them in bursts around ends of billing periods. */
+/** At any time, within two seconds in the middle, or around ends of billing periods. */
 function drawInstant(random: Random, world: Bare): number {
   const { startMs, endMs } = world;
   const anyMs = startMs + Math.floor(random.unit() * (endMs - startMs));
-  if (random.chance(0.6)) return anyMs;
+  const drawn = random.unit();
+  if (drawn < 0.4) return anyMs;
+  const { burstMs } = world;
+  if (drawn < 0.65) return Math.min(burstMs + random.whole(0, 2 * SECOND_MS), endMs);
   const within = random.pick(world.customers).boundariesMs.filter((ms) => ms > startMs && ms < endMs);
   return within.length === 0 ? anyMs : Math.min(random.pick(within) + random.whole(0, 20 * SECOND_MS), endMs);
 }
@@ -137,18 +138,27 @@ function drawRecord(random: Random, world: Bare, atMs: number, idempotencyKey: s
   // On either side of a boundary.
   const near = boundariesMs.find((ms) => Math.abs(ms - eventTimeMs) < MINUTE_MS);
   if (near !== undefined && random.chance(0.5)) eventTimeMs = Math.min(atMs, near + random.whole(-1_000, 1_000));
-  const measurements = [
-    { meter: "input_tokens", quantity: BigInt(random.whole(0, 1_000)) },
-    { meter: "output_tokens", quantity: BigInt(random.whole(1, 50)) },
-  ].sort((a, b) => compareText(a.meter, b.meter));
   const sent = {
     customerId,
     idempotencyKey,
     apiKeyId: random.pick(["", "key"]),
     model: random.pick(MODELS),
-    measurements,
     labels: [],
   };
-  const sentEventTime = { seconds: BigInt(Math.floor(eventTimeMs / 1_000)), nanos: (eventTimeMs % 1_000) * 1_000_000 };
-  return { ...sent, eventTimeMs, fingerprint: fingerprintOf({ ...sent, sentEventTime }) };
+  return withQuantities(random, { ...sent, eventTimeMs });
+}
+
+/** A record of such quantities as the seed gives, which tells it from another of the same key. */
+function withQuantities(random: Random, bare: Omit<UsageRecord, "measurements" | "fingerprint">): UsageRecord {
+  const measurements = [
+    { meter: "input_tokens", quantity: BigInt(random.whole(0, 1_000)) },
+    { meter: "output_tokens", quantity: BigInt(random.whole(1, 50)) },
+  ].sort((a, b) => compareText(a.meter, b.meter));
+  const { eventTimeMs, ...rest } = bare;
+  const sentEventTime = {
+    seconds: BigInt(Math.floor(eventTimeMs / 1_000)),
+    nanos: (eventTimeMs % 1_000) * 1_000_000,
+  };
+  const fingerprint = fingerprintOf({ ...rest, measurements, sentEventTime });
+  return { ...rest, measurements, eventTimeMs, fingerprint };
 }

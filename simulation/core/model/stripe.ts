@@ -56,6 +56,7 @@ export class ModelStripe {
   readonly #contents = new Map<string, string>();
   /** When each identifier was last taken. */
   readonly #known = new Map<string, number>();
+  readonly #refused = new Map<string, boolean>();
   #calm = false;
 
   constructor(nowMs: () => number, random: Random, traits: StripeTraits, watcher: StripeWatcher) {
@@ -82,7 +83,7 @@ export class ModelStripe {
 
   #event(sink: SinkName, report: Report): SinkOutcome {
     const { identifier, timestampMs } = report;
-    const { refusedShare, droppedShare, burns, sumLagMs } = this.#traits;
+    const { droppedShare, burns, sumLagMs } = this.#traits;
     const now = this.#nowMs();
     const content = contentOf(report);
     const first = this.#contents.get(identifier);
@@ -94,7 +95,7 @@ export class ModelStripe {
     if (knownMs !== undefined && now - knownMs < IDENTIFIER_MS) return sink === "v1" ? { kind: "duplicate" } : taken;
     if (timestampMs < now - 35 * DAY_MS || timestampMs > now + 5 * MINUTE_MS)
       return { kind: "refused", code: "timestamp", message: "" };
-    if (sink === "v1" && this.#happens(refusedShare)) return { kind: "refused", code: "other", message: "" };
+    if (sink === "v1" && this.#refuses(identifier)) return { kind: "refused", code: "other", message: "" };
     if (this.#happens(droppedShare)) {
       if (burns) this.#known.set(identifier, now);
       this.#watcher.dropped(report);
@@ -106,6 +107,15 @@ export class ModelStripe {
     this.events.push({ report, receivedMs: now, visibleMs: now + sumLagMs * this.#random.unit(), cancelled: false });
     this.#watcher.counted(report);
     return taken;
+  }
+
+  /** What is wrong with an event stays wrong with it. */
+  #refuses(identifier: string): boolean {
+    const before = this.#refused.get(identifier);
+    if (before !== undefined) return before;
+    const refuses = this.#happens(this.#traits.refusedShare);
+    this.#refused.set(identifier, refuses);
+    return refuses;
   }
 
   #cancel({ origin }: Report): SinkOutcome {
