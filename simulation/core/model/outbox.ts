@@ -309,6 +309,7 @@ export class ModelOutbox {
 
   settle(grant: LeaseGrant, settled: readonly SettledReport[]): void {
     const { lease, nowMs } = this.#options;
+    if (settled.length === 0) return;
     lease.fence(grant);
     for (const {
       report: { identifier },
@@ -335,7 +336,10 @@ export class ModelOutbox {
   }
 
   unplanned(): readonly FlushRequest[] {
-    return this.flushRequests.filter(({ plannedMs, done }) => plannedMs === undefined && !done).slice(0, 1_000);
+    return this.flushRequests
+      .filter(({ plannedMs, done }) => plannedMs === undefined && !done)
+      .map(({ requestId, customerId }) => ({ requestId, customerId }))
+      .slice(0, 1_000);
   }
 
   planned(grant: LeaseGrant, requestIds: readonly bigint[]): void {
