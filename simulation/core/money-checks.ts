@@ -1,6 +1,7 @@
 // Rules about the way to Stripe, looked at whenever something is frozen, sent or counted, and in the end.
-import { EVENT_NAMES } from "../catalog.ts";
+
 import type { PlannedReport, Report } from "../../src/domain/report.ts";
+import { EVENT_NAMES } from "../catalog.ts";
 import type { History } from "./history.ts";
 import type { Machine } from "./machine.ts";
 import type { Billing } from "./model/billing.ts";
@@ -10,8 +11,8 @@ import type { ModelReconciliation } from "./model/reconciliation.ts";
 import type { ModelStripe, StripeWatcher } from "./model/stripe.ts";
 import type { SinkWatcher } from "./money-ports.ts";
 import type { Oracle } from "./oracle.ts";
-import { isInDrift, waitsForAPerson } from "./unsettled.ts";
 import type { Scheduler } from "./scheduler.ts";
+import { isInDrift, waitsForAPerson } from "./unsettled.ts";
 
 /** What the service knows and what is the case, in the end. */
 export interface Books {

@@ -1,6 +1,7 @@
 // What is true: what each client sent and was told, what became durable, what was lost on purpose. Knows nothing of how the service works.
-import { EVENT_NAMES, type EventName, billed } from "../catalog.ts";
+
 import type { UsageRecord } from "../../src/domain/usage-record.ts";
+import { billed, EVENT_NAMES, type EventName } from "../catalog.ts";
 import { identityOf } from "./model/ledger.ts";
 import type { StoredEntry } from "./model/redis.ts";
 

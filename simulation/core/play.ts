@@ -5,8 +5,8 @@ import { Invoicing } from "./invoicing.ts";
 import { identityOf } from "./model/ledger.ts";
 import type { Violation } from "./oracle.ts";
 import { Replicas } from "./replicas.ts";
-import { unsettled } from "./unsettled.ts";
 import { disturbStores, openStores, type Stores } from "./stores.ts";
+import { unsettled } from "./unsettled.ts";
 import { drawWorld, HOUR_MS, MINUTE_MS, SECOND_MS, type World } from "./world.ts";
 
 export interface Outcome {

@@ -1,6 +1,7 @@
 // The stores of a world, the wires to them, and the clocks of the machines that they run on.
-import { Random } from "../random.ts";
+
 import { CATALOG } from "../catalog.ts";
+import { Random } from "../random.ts";
 import { History } from "./history.ts";
 import { LedgerChecks, REDIS_SET_BACK_MS } from "./ledger-checks.ts";
 import { type Drift, Machine } from "./machine.ts";

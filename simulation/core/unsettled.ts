@@ -1,7 +1,8 @@
 // What is still under way between the ledger and Stripe, once troubles are over. In the end there is nothing.
+
+import { isOpen, type ReportRow } from "./model/outbox.ts";
 import type { DriftRow } from "./model/reconciliation.ts";
 import { isUncompared } from "./model/reconciliation.ts";
-import { isOpen, type ReportRow } from "./model/outbox.ts";
 import type { Stores } from "./stores.ts";
 import { MINUTE_MS } from "./world.ts";
 

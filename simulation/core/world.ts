@@ -1,6 +1,7 @@
 // A world, drawn from its seed: how large it is, who sends what when, and what happens to it.
-import { MODELS } from "../catalog.ts";
+
 import { compareText, fingerprintOf, type UsageRecord } from "../../src/domain/usage-record.ts";
+import { MODELS } from "../catalog.ts";
 import { Random } from "../random.ts";
 
 export const SECOND_MS = 1_000;

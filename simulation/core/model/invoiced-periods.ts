@@ -2,11 +2,11 @@
 import type { ClosingStep } from "../../../src/app/ports/invoiced-periods.ts";
 import type { LeaseGrant } from "../../../src/app/ports/reports.ts";
 import type { InvoicedPeriod, PeriodClosing } from "../../../src/domain/invoiced-period.ts";
+import { compareText } from "../../../src/domain/usage-record.ts";
 import type { Billing, InvoicedPeriodRow } from "./billing.ts";
 import type { ModelLease } from "./lease.ts";
 import { type ModelLedger, windowName } from "./ledger.ts";
 import { isOpen, type ModelOutbox, type ReportRow } from "./outbox.ts";
-import { compareText } from "../../../src/domain/usage-record.ts";
 
 export interface PeriodsOptions {
   readonly nowMs: () => number;

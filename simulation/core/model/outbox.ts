@@ -119,7 +119,21 @@ export class ModelOutbox {
       ...window,
       stripeCustomerId,
       ...this.#billingTime(stripeCustomerId, window.eventName, window.windowStartMs),
+      held: this.#heldOf(window),
     };
+  }
+
+  #heldOf(window: WindowRow): PendingWindow["held"] {
+    const held = [...this.reports.values()]
+      .filter((report) => report.state === "held" && report.reason !== HELD_OUTCOME_UNKNOWN && report.kind !== "cancel")
+      .filter(({ customerId, eventName, payload, windowStartMs }) => {
+        const isOf = customerId === window.customerId && eventName === window.eventName;
+        return isOf && payload === window.payload && windowStartMs === window.windowStartMs;
+      })
+      .sort((a, b) => (a.value === b.value ? a.sequence - b.sequence : a.value > b.value ? -1 : 1));
+    const [first] = held;
+    if (first === undefined || window.total >= window.reported) return undefined;
+    return { quantity: held.reduce((sum, { value }) => sum + value, 0n), reason: first.reason };
   }
 
   #billingTime(stripeCustomerId: string, eventName: string, timeMs: number) {

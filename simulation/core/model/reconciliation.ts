@@ -155,6 +155,9 @@ export class ModelReconciliation {
   #view(of: MeteredCustomer, readAtMs: number, { startMs, endMs, counted }: Reading): SpanView {
     const { billing, nowMs } = this.#options;
     const reports = this.#reportsOf(of).filter(({ timestampMs }) => startMs <= timestampMs && timestampMs < endMs);
+    const periods = billing.periods.filter(
+      (period) => compareMeters(period, of) === 0 && period.startMs < endMs && period.endMs > startMs,
+    );
     const open = this.#open().find(
       (drift) => compareMeters(drift, of) === 0 && drift.startMs === startMs && drift.endMs === endMs,
     );
@@ -171,6 +174,10 @@ export class ModelReconciliation {
         return { ...reportOf(row), state, reason, firstAttemptMs, settledMs };
       }),
       boundariesMs: this.#boundaries(of, startMs, endMs),
+      drafts: periods.flatMap(({ finalizesMs, ...period }) =>
+        finalizesMs === undefined ? [] : [{ ...period, finalizesAtMs: finalizesMs }],
+      ),
+      finals: periods.filter(({ billed }) => billed !== undefined),
       errors: this.errors.filter(({ eventName }) => eventName === of.eventName),
       open: open && { expected: open.expected, counted: open.counted, foundAtMs: open.foundMs },
       dismissed: [],

@@ -1,8 +1,9 @@
 // Redis, as far as the service uses it: the three scripts and the reading of streams, over plain lists. Says the same as the Lua beside
 // src/redis, in as simple words as possible. Can come back empty, or as a replica that lacks the last writes.
+
+import type { StreamEntry, StreamState } from "../../../src/app/ports/shard-stream.ts";
 import { compareEntryIds, FIRST_ENTRY_ID } from "../../../src/domain/entry-id.ts";
 import { decodeRecord } from "../../../src/redis/record-line.ts";
-import type { StreamEntry, StreamState } from "../../../src/app/ports/shard-stream.ts";
 
 interface Shard {
   epoch: string;
