@@ -85,11 +85,13 @@ export class ServiceProcess {
     }
   }
 
-  /** Value of a counter or gauge, all its label sets added up; 0 where it is not there. */
-  async metric(name: string): Promise<number> {
+  /** Value of a counter or gauge, all its label sets that say `label` added up; 0 where it is not there. */
+  async metric(name: string, label = ""): Promise<number> {
     const text = await fetch(`${this.opsUrl}/metrics`).then((answer) => answer.text());
     const lines = text.split("\n").filter((line) => line.startsWith(`${name}{`) || line.startsWith(`${name} `));
-    return lines.reduce((sum, line) => sum + Number(line.slice(line.lastIndexOf(" "))), 0);
+    return lines
+      .filter((line) => line.includes(label))
+      .reduce((sum, line) => sum + Number(line.slice(line.lastIndexOf(" "))), 0);
   }
 
   /** SIGKILL and SIGTERM are waited for, and resolve to the exit code: null where the signal ended it. */

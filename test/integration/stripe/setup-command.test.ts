@@ -100,7 +100,7 @@ describe("metering stripe setup", () => {
   });
 
   test.each([
-    ["no key", {}, [], /STRIPE_SECRET_KEY must be set/],
+    ["no key", {}, [], /STRIPE_SECRET_KEY is not set, and no "metering dev" is up/],
     ["a live key without --live", { STRIPE_SECRET_KEY: "sk_live_x" }, [], /is a live key: add --live/],
     ["--live with a test key", { STRIPE_SECRET_KEY: "rk_test_x" }, ["--live"], /STRIPE_SECRET_KEY is a test key/],
     [
