@@ -25,5 +25,7 @@ export function differenceOf({ expected, counted }: DriftRow): bigint {
 /** By what Stripe's sum may differ in a span, since drifts are left to a person: each may be in it or not. */
 export function differencesIn(drifts: readonly DriftRow[], { startMs, endMs }: Span): bigint[] {
   const touching = drifts.filter((drift) => isForAPerson(drift) && drift.startMs < endMs && drift.endMs > startMs);
-  return touching.reduce((sums, drift) => [...sums, ...sums.map((one) => one + differenceOf(drift))], [0n]);
+  let sums = [0n];
+  for (const drift of touching) sums = sums.concat(sums.map((one) => one + differenceOf(drift)));
+  return sums;
 }
