@@ -1,4 +1,9 @@
 // A deployment: the processes of the service, which die now and then and are started again a while later.
+
+import { LEASE_TIMING } from "../src/app/hold-lease.ts";
+import type { IntakeResult } from "../src/app/ports/intake.ts";
+import type { UsageRecord } from "../src/domain/usage-record.ts";
+import type { Doom, Life } from "./life.ts";
 import {
   type Ground,
   type ServiceProcess,
@@ -6,11 +11,7 @@ import {
   startIntakeProcess,
   startWebhookProcess,
 } from "./processes.ts";
-import type { Doom, Life } from "./life.ts";
 import type { Timeline } from "./timeline.ts";
-import type { UsageRecord } from "../src/domain/usage-record.ts";
-import { LEASE_TIMING } from "../src/app/hold-lease.ts";
-import type { IntakeResult } from "../src/app/ports/intake.ts";
 
 export type Role = "leader" | "standby" | "webhooks" | "intake";
 

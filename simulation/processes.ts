@@ -1,23 +1,24 @@
 // The processes of a deployment, put together of production code as `serve` does, but for time: one life each, and restarts.
-import { closePeriods } from "../src/app/close-periods.ts";
-import { Flush, FLUSH_SETTINGS, type FlushObserver } from "../src/app/flush.ts";
-import { leadAll, repeatedly } from "../src/app/lead.ts";
+
 import { ApplyStripeEvents, STORED_EVENT_TYPES } from "../src/app/apply-stripe-events.ts";
+import { closePeriods } from "../src/app/close-periods.ts";
+import { FLUSH_SETTINGS, Flush, type FlushObserver } from "../src/app/flush.ts";
 import { LEASE_TIMING, runWhileHeld, type Tenure } from "../src/app/hold-lease.ts";
-import { RECONCILE_SETTINGS, Reconcile, type ReconcileObserver } from "../src/app/reconcile.ts";
-import type { Intake } from "../src/app/ports/intake.ts";
+import { leadAll, repeatedly } from "../src/app/lead.ts";
 import type { Clock } from "../src/app/ports/clock.ts";
+import type { Intake } from "../src/app/ports/intake.ts";
 import type { Logger } from "../src/app/ports/logger.ts";
 import type { MeterSink, SinkName } from "../src/app/ports/reports.ts";
+import { RECONCILE_SETTINGS, Reconcile, type ReconcileObserver } from "../src/app/reconcile.ts";
 import { postgresAccounts } from "../src/postgres/accounts.ts";
 import { openDeployment } from "../src/postgres/deployment.ts";
 import { postgresFlushRequests } from "../src/postgres/flush-requests.ts";
-import { postgresInvoicedPeriods } from "../src/postgres/invoiced-periods.ts";
 import { postgresIntake } from "../src/postgres/intake.ts";
+import { postgresInvoicedPeriods } from "../src/postgres/invoiced-periods.ts";
 import { postgresLease } from "../src/postgres/lease.ts";
 import { postgresLedger } from "../src/postgres/ledger.ts";
-import type { Pool } from "../src/postgres/pool.ts";
 import { postgresMeterErrors } from "../src/postgres/meter-errors.ts";
+import type { Pool } from "../src/postgres/pool.ts";
 import { postgresReconciliation } from "../src/postgres/reconciliation.ts";
 import { postgresReports } from "../src/postgres/reports.ts";
 import { postgresStripeEventInbox } from "../src/postgres/stripe-events.ts";

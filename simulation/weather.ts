@@ -1,8 +1,8 @@
 // Everything that goes wrong, drawn from the seed: what Stripe answers, how its webhooks come, which process dies when.
 import type { Fault } from "../src/stripe-simulator/control/faults.ts";
-import type { ConductChange } from "../src/stripe-simulator/webhooks/delivery-conduct.ts";
-import type { SettingsChange } from "../src/stripe-simulator/state/settings.ts";
 import type { StripeSimulator } from "../src/stripe-simulator/server.ts";
+import type { SettingsChange } from "../src/stripe-simulator/state/settings.ts";
+import type { ConductChange } from "../src/stripe-simulator/webhooks/delivery-conduct.ts";
 import type { Deployment, Role } from "./deployment.ts";
 import type { Doom } from "./life.ts";
 import { Random } from "./random.ts";

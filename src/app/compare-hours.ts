@@ -37,8 +37,8 @@ export interface CompareOptions {
 /**
  * Compares the hours, as far as they are over at `untilMs`. An hour in which a billing period ends is compared in parts, so that nothing
  * missing in one period is made up for by an excess in the next; a part that is over is compared though the hour is not. Every verdict
- * rests on a reading of its very span, never on what is left when others are subtracted. Undefined where Stripe has no meter to compare
- * with. Rejects when Stripe cannot be read, and with what `judge` rejects; what was judged by then stays.
+ * rests on a reading of its very span, never on what is left when others are subtracted. Undefined where Stripe has no meter, or no
+ * customer, to compare with. Rejects when Stripe cannot be read, and with what `judge` rejects; what was judged by then stays.
  */
 export async function compareHours(
   comparison: Comparison,

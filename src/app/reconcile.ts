@@ -82,6 +82,8 @@ interface Tally {
   failures: number;
   inARow: number;
   firstFailure: { readonly of: MeteredCustomer; readonly err: unknown } | undefined;
+  /** The last that was begun, in the order of all. */
+  last: MeteredCustomer | undefined;
   /** Customers' meters that Stripe has no sums of. */
   readonly incomparable: MeteredCustomer[];
 }
@@ -126,7 +128,7 @@ export class Reconcile {
   /** One pass over what is due. Rejects when Postgres fails or the lease was lost. */
   async pass(tenure: Tenure, onlyAsked = false): Promise<void> {
     const { book, settings, observer } = this.#options;
-    const tally: Tally = { failures: 0, inARow: 0, firstFailure: undefined, incomparable: [] };
+    const tally: Tally = { failures: 0, inARow: 0, firstFailure: undefined, last: undefined, incomparable: [] };
     if (!onlyAsked) await book.cutRequests(tenure.grant);
     let after = onlyAsked ? undefined : this.#after;
     do {
@@ -137,7 +139,8 @@ export class Reconcile {
     } while (after !== undefined && tally.inARow < FAILURES_MAX);
     this.#tellTally(tally);
     if (onlyAsked) return;
-    this.#after = after;
+    // Cut short in a step, it goes on in the very step: the rest of that would else be left out every time.
+    this.#after = tally.inARow < FAILURES_MAX ? undefined : tally.last;
     observer.state(await book.state());
   }
 
@@ -146,6 +149,7 @@ export class Reconcile {
     const worker = async () => {
       for (let next = waiting.next(); !next.done; next = waiting.next()) {
         if (!tenure.mayBegin() || tally.inARow >= FAILURES_MAX) return;
+        tally.last = next.value;
         try {
           if (!(await this.#compare(tenure, next.value, readAtMs))) tally.incomparable.push(next.value);
           tally.inARow = 0;
@@ -199,7 +203,10 @@ export class Reconcile {
     const [first] = incomparable;
     if (first === undefined) return;
     const fields = { ...identityOf(first), count: incomparable.length };
-    logger.warn(fields, "Stripe has no meter of this event name that adds up all events: nothing to compare with");
+    logger.warn(
+      fields,
+      "Stripe has no meter of this event name that adds up all events, or no such customer: nothing to compare with",
+    );
   }
 
   #tell(of: MeteredCustomer, { judged }: ComparedHours): void {

@@ -15,8 +15,10 @@ export interface DrainObserver {
   gap(shard: number, reason: GapReason): void;
 }
 
+export const GAP_REASONS = ["new_epoch", "lost_entries"] as const;
+
 /** `new_epoch`: the store came back empty. `lost_entries`: it came back, or was left, without entries that it had. */
-export type GapReason = "new_epoch" | "lost_entries";
+export type GapReason = (typeof GAP_REASONS)[number];
 
 export interface ShardDrainOptions {
   readonly shard: number;
@@ -175,14 +177,15 @@ function isSmall(entries: readonly StreamEntry[]): boolean {
 }
 
 /**
- * The first of the entries, as far as each follows the one before it, the first one the cursor. What begins at "0-0" follows anything;
- * so does an entry left over from another epoch, since the change of epoch was reported.
+ * The first of the entries, as far as each follows the one before it, the first one the cursor. A ledger that has nothing of the stream takes
+ * whatever it begins with; and an entry left over from another epoch follows anything, since the change of epoch was reported. One that calls
+ * itself the first of the stream, where the ledger has others, does not: the stream came back without all that it had.
  */
 function followers(at: ShardState, entries: readonly StreamEntry[]): readonly StreamEntry[] {
   let previous = at.cursor;
   for (const [i, entry] of entries.entries()) {
-    const isFirst = previous === FIRST_ENTRY_ID || entry.previousEntryId === FIRST_ENTRY_ID;
-    if (entry.previousEntryId !== previous && !isFirst && entry.epoch === at.epoch) return entries.slice(0, i);
+    const follows = entry.previousEntryId === previous || previous === FIRST_ENTRY_ID || entry.epoch !== at.epoch;
+    if (!follows) return entries.slice(0, i);
     previous = entry.entryId;
   }
   return entries;

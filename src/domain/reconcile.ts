@@ -14,6 +14,7 @@ import {
   sumOf,
   type ValidationError,
 } from "./explain-drift.ts";
+import { FINALIZATION_MARGIN_MS } from "./late-usage.ts";
 import { identifierOf, maySend, type PendingWindow, type PlannedReport, VALUE_MAX } from "./report.ts";
 import { type Interval, MINUTE_MS } from "./window.ts";
 
@@ -36,6 +37,8 @@ export interface SpanView extends Interval {
   readonly errors: readonly ValidationError[];
   /** Billing periods that a draft invoice is for, and when each is final. */
   readonly drafts: readonly (Interval & { readonly finalizesAtMs: number })[];
+  /** Billing periods whose invoice is final: what is cancelled there changes no invoice any more. */
+  readonly finals: readonly Interval[];
   /** The open drift of this very span. */
   readonly open: SeenDrift | undefined;
   /** Differences of this very span that an operator dismissed. */
@@ -256,11 +259,19 @@ function anchorOf(view: SpanView, about: readonly SpanReport[], difference: bigi
  * The youngest event of just this value that Stripe still lets be cancelled: it does so for 24 h from its receipt, which is not before the
  * first attempt. Where an identifier was counted twice Stripe does not say whether one or both go: both would be missing at the next look.
  */
-function cancellable({ reports, nowMs }: SpanView, value: bigint): SpanReport | undefined {
+function cancellable(view: SpanView, value: bigint): SpanReport | undefined {
+  const { reports, nowMs } = view;
   const cancelled = new Set(reports.filter(({ kind }) => kind === "cancel").map(({ origin }) => origin));
   return reports
     .filter((report) => isTaken(report) && isSendable(report) && report.kind !== "cancel")
     .filter((report) => report.value === value && !cancelled.has(report.identifier))
     .filter(({ firstAttemptMs }) => firstAttemptMs !== undefined && maySend(firstAttemptMs, nowMs))
+    .filter(({ timestampMs }) => !isFinal(view, timestampMs))
     .sort((a, b) => (b.firstAttemptMs ?? 0) - (a.firstAttemptMs ?? 0))[0];
+}
+
+/** Whether the invoice of that time is final, or will be before a cancel is surely heeded. A negative report is late usage then, a cancel would be lost. */
+function isFinal({ drafts, finals, nowMs }: SpanView, timestampMs: number): boolean {
+  const ending = drafts.filter(({ finalizesAtMs }) => finalizesAtMs <= nowMs + FINALIZATION_MARGIN_MS);
+  return [...finals, ...ending].some(({ startMs, endMs }) => startMs <= timestampMs && timestampMs < endMs);
 }

@@ -18,6 +18,8 @@ export interface PendingWindow extends BillingTime {
   readonly nextSequence: number;
   /** When the first draft invoice of the window's period is final; undefined where none is known. */
   readonly finalizesAtMs: number | undefined;
+  /** What its reports hold that were refused, or are held for another reason, and surely not counted; undefined where that is nothing. */
+  readonly held: { readonly quantity: bigint; readonly reason: string } | undefined;
 }
 
 /**
@@ -77,7 +79,14 @@ export function planReports(windows: readonly PendingWindow[], context: PlanCont
   return windows.flatMap((window) => {
     const placement = place(window, context.lateUsage, context.nowMs);
     const { customerId, stripeCustomerId, eventName, payload, windowStartMs } = window;
-    return splitValue(window.total - window.reported).map((value, i): PlannedReport => {
+    const delta = window.total - window.reported;
+    const { withHeld, reason } = heldPart(window, delta);
+    const besideHeld = { timestampMs: windowStartMs, late: false, heldFor: reason };
+    const parts = [
+      ...splitValue(withHeld).map((value) => ({ value, ...besideHeld })),
+      ...splitValue(delta - withHeld).map((value) => ({ value, ...placement })),
+    ];
+    return parts.map((part, i): PlannedReport => {
       const sequence = window.nextSequence + i;
       return {
         identifier: identifierOf(context.deploymentId, window, sequence),
@@ -89,12 +98,20 @@ export function planReports(windows: readonly PendingWindow[], context: PlanCont
         payload,
         windowStartMs,
         sequence,
-        value,
-        ...placement,
-        finalizesAtMs: placement.late ? undefined : window.finalizesAtMs,
+        ...part,
+        finalizesAtMs: part.late ? undefined : window.finalizesAtMs,
       };
     });
   });
+}
+
+/**
+ * What is taken back of a window is first taken from what is held of it, and held beside that: Stripe never counted it, so that a negative
+ * report would take away what others were billed for. Both go together, or neither does.
+ */
+function heldPart({ held }: PendingWindow, delta: bigint): { withHeld: bigint; reason: string | undefined } {
+  if (held === undefined || held.quantity <= 0n || delta >= 0n) return { withHeld: 0n, reason: undefined };
+  return { withHeld: -delta < held.quantity ? delta : -held.quantity, reason: held.reason };
 }
 
 /**
@@ -148,12 +165,14 @@ export type SinkOutcome =
   /** Processed or not: nobody knows. */
   | { readonly kind: "unknown"; readonly message: string };
 
+export const REPORT_STATES = ["planned", "sending", "unknown", "sent", "accepted", "held", "superseded"] as const;
+
 /**
  * planned: never sent, or surely not processed. sending: a send may be under way. unknown: was sent, fate unknown.
  * sent: taken without a check, by the stream. accepted, held: settled. superseded: held, and then
  * replaced by a retry.
  */
-export type ReportState = "planned" | "sending" | "unknown" | "sent" | "accepted" | "held" | "superseded";
+export type ReportState = (typeof REPORT_STATES)[number];
 
 /** A resend is safe while Stripe surely still knows the identifier: it keeps identifiers and keys for at least 24 h; one hour is spare. */
 export const RESEND_HORIZON_MS = 23 * 3_600_000;

@@ -69,3 +69,12 @@ function toDeployment(row: DeploymentRow): Deployment {
 export async function leaveRedis(pool: Pool): Promise<void> {
   await pool.query(sqlFile("deployment-leave-redis"));
 }
+
+/**
+ * Gives a database that was restored from a backup another identity, so that no report planned from now on has the identifier of one that was
+ * planned after the backup, and forgotten; and so that no Redis is taken for its own which remembers records that it does not hold. Reports
+ * of the backup keep theirs. A repeat does no harm.
+ */
+export async function becomeAnother(pool: Pool): Promise<void> {
+  await pool.query(sqlFile("deployment-become-another"));
+}

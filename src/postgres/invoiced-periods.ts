@@ -29,7 +29,8 @@ export function postgresInvoicedPeriods(pool: Pool, leaseName: string): Invoiced
  * Nothing is visible before the commit, so a crash at any number leaves the periods to be closed again.
  *
  * 1. find periods that can be closed;
- * 2. lock their windows, then the periods: the order in which settling takes both, so neither waits for the other in a circle;
+ * 2. lock their windows, then the periods: the order in which settling takes both. Settling takes periods in any order, so that those
+ *    which it holds are not waited for, but left to the next pass: nobody waits in a circle;
  * 3. read again what was counted, now that nobody can change it;
  * 4. write bookings and what is carried on, and note that the periods were compared.
  */
@@ -38,8 +39,8 @@ async function close(client: PoolClient, epoch: bigint, limit: number, decide: D
   if (found.length === 0) return { closed: 0, carried: 0n, exceeded: 0 };
   const anchors = found.filter((row) => row.customer_id !== null);
   const windows = (await client.query<WindowRow>(LOCK_WINDOWS, [JSON.stringify(anchors)])).rows; // 2
-  await client.query(LOCK_PERIODS, [JSON.stringify(found)]);
-  const counted = (await client.query<CountedRow>(COUNTED, [JSON.stringify(found)])).rows; // 3
+  const locked = (await client.query<PeriodKey>(LOCK_PERIODS, [JSON.stringify(found)])).rows;
+  const counted = (await client.query<CountedRow>(COUNTED, [JSON.stringify(locked)])).rows; // 3
   const nextSequences = new Map(windows.map((row) => [windowKey(row), row.next_sequence]));
   const byPeriod = new Map(found.map((row) => [periodKey(row), row]));
   const closings = counted.flatMap((row) => {
@@ -72,10 +73,13 @@ function summed(closings: readonly PeriodClosing[]): ClosingStep {
   };
 }
 
-interface ClosableRow {
+interface PeriodKey {
   readonly invoice_id: string;
   readonly event_name: string;
   readonly period_start: Date;
+}
+
+interface ClosableRow extends PeriodKey {
   /** Null, as the two below, where nothing was ever reported in the period. */
   readonly customer_id: string | null;
   readonly window_start: Date | null;
@@ -90,10 +94,7 @@ interface WindowRow {
   readonly next_sequence: number;
 }
 
-interface CountedRow {
-  readonly invoice_id: string;
-  readonly event_name: string;
-  readonly period_start: Date;
+interface CountedRow extends PeriodKey {
   readonly period_end: Date;
   readonly stripe_customer_id: string;
   readonly billed: string;
@@ -122,7 +123,7 @@ function toPeriod(row: CountedRow, anchor: ClosableRow, nextSequences: ReadonlyM
   };
 }
 
-function periodKey(row: { invoice_id: string; event_name: string; period_start: Date }): string {
+function periodKey(row: PeriodKey): string {
   return JSON.stringify([row.invoice_id, row.event_name, row.period_start]);
 }
 

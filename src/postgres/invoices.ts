@@ -28,7 +28,11 @@ export async function saveInvoice(
   const periods = linePeriods(state.lines).map(({ quantity, ...period }) => {
     return { ...period, stripeCustomerId, billed: isDraft ? undefined : quantity };
   });
-  const before = await client.query<PeriodRow>(SAVE_PERIODS, [invoiceId, toJson(periods)]);
+  // Final before the period is over, and nothing billed of it, as a subscription's first invoice may be: not the one that bills the period.
+  const said = periods.filter(
+    ({ endMs, billed }) => billed !== 0n || finalizedMs === undefined || finalizedMs >= endMs,
+  );
+  const before = await client.query<PeriodRow>(SAVE_PERIODS, [invoiceId, toJson(said)]);
   return [...before.rows.map(toPeriod), ...periods];
 }
 

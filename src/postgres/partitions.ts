@@ -1,6 +1,6 @@
 // Partitions of raw records, one an event day: made ahead, dropped after retention together with their idempotency keys.
 import { DAY_MS } from "../domain/window.ts";
-import { inTransaction, type Pool } from "./pool.ts";
+import { inTransaction, type Pool, type Queryable } from "./pool.ts";
 import { sqlFile } from "./sql-file.ts";
 
 /** Partitions exist this many days ahead of today, so that a stalled service still finds one. */
@@ -32,9 +32,16 @@ export async function ensureDays(pool: Pool, days: readonly string[]): Promise<r
   await inTransaction(pool, async (client) => {
     await client.query("SELECT pg_advisory_xact_lock(hashtext('usage_record partitions'))");
     for (const day of missing) {
-      // Days are our own ISO dates: nothing in them needs quoting, and DDL takes no parameters.
+      // Days are our own ISO dates: nothing in them needs quoting, and DDL takes no parameters. Attached, not created in place: that would
+      // wait for every reader of raw records, and appliers would queue behind it.
+      const partition = partitionOf(day);
+      const known = await client.query<{ exists: boolean }>("SELECT to_regclass($1) IS NOT NULL AS exists", [
+        partition,
+      ]);
+      if (known.rows[0]?.exists) continue;
       await client.query(
-        `CREATE TABLE IF NOT EXISTS ${partitionOf(day)} PARTITION OF usage_record
+        `CREATE TABLE ${partition} (LIKE usage_record INCLUDING DEFAULTS INCLUDING CONSTRAINTS);
+         ALTER TABLE usage_record ATTACH PARTITION ${partition}
            FOR VALUES FROM ('${day}') TO ('${dayOf(Date.parse(day) + DAY_MS)}')`,
       );
     }
@@ -94,8 +101,9 @@ async function deleteKeysOf(pool: Pool, day: string): Promise<void> {
   }
 }
 
-async function listDays(pool: Pool): Promise<readonly string[]> {
-  const result = await pool.query<{ name: string }>(LIST);
+/** Days whose raw records are kept, ascending. */
+export async function listDays(client: Queryable): Promise<readonly string[]> {
+  const result = await client.query<{ name: string }>(LIST);
   return result.rows.map(({ name }) => name.slice("usage_record_".length).replaceAll("_", "-"));
 }
 

@@ -1,7 +1,7 @@
 // Sums raw records anew, by the same function and the same catalogs that summed them when they were applied.
-import { type RollupDelta, type Series, sumBatch } from "../domain/rollup.ts";
+import { type PendingDelta, type RollupDelta, type Series, sumBatch } from "../domain/rollup.ts";
 import type { UsageRecord } from "../domain/usage-record.ts";
-import type { Interval } from "../domain/window.ts";
+import { type Interval, MINUTE_MS, windowAt } from "../domain/window.ts";
 import type { AppliedCatalogs } from "./catalogs.ts";
 import { dayOf } from "./partitions.ts";
 import type { Queryable } from "./pool.ts";
@@ -22,6 +22,8 @@ export interface RawSums {
   readonly pending: ReadonlyMap<string, bigint>;
   /** By pendingKey, of records from before catalogs were kept: what they would add today. */
   readonly pendingByToday: ReadonlyMap<string, bigint>;
+  /** Starts of the minutes that these lie in. */
+  readonly uncertainMinutes: ReadonlySet<number>;
   /** Over all series. */
   readonly quantity: bigint;
   readonly recordCount: bigint;
@@ -33,6 +35,7 @@ export const NO_SUMS: RawSums = {
   quarterHours: [],
   pending: new Map(),
   pendingByToday: new Map(),
+  uncertainMinutes: new Set(),
   quantity: 0n,
   recordCount: 0n,
 };
@@ -40,6 +43,12 @@ export const NO_SUMS: RawSums = {
 /** Key of what waits for a Stripe meter in the window that starts at windowStartMs. */
 export function pendingKey(windowStartMs: number, eventName: string, payload: string): string {
   return JSON.stringify([windowStartMs, eventName, payload]);
+}
+
+/** The inverse of pendingKey. */
+export function readPendingKey(key: string): Pick<PendingDelta, "windowStartMs" | "eventName" | "payload"> {
+  const [windowStartMs, eventName, payload] = JSON.parse(key);
+  return { windowStartMs, eventName, payload };
 }
 
 /**
@@ -57,6 +66,7 @@ export async function sumRawRecords(
   const quarterHours = new Map<string, RollupDelta>();
   const pending = new Map<string, bigint>();
   const pendingByToday = new Map<string, bigint>();
+  const uncertainMinutes = new Set<number>();
   let quantity = 0n;
   let recordCount = 0n;
   for await (const { catalogId, records } of readPages(client, catalogs, customerId, interval)) {
@@ -69,6 +79,8 @@ export async function sumRawRecords(
       quantity += delta.quantity;
       recordCount += delta.recordCount;
     }
+    if (catalogId === null)
+      for (const { eventTimeMs } of records) uncertainMinutes.add(windowAt(eventTimeMs, MINUTE_MS, boundaries).startMs);
     const waiting = catalogId === null ? pendingByToday : pending;
     for (const delta of sums.pending) {
       const key = pendingKey(delta.windowStartMs, delta.eventName, delta.payload);
@@ -80,6 +92,7 @@ export async function sumRawRecords(
     quarterHours: [...quarterHours.values()],
     pending,
     pendingByToday,
+    uncertainMinutes,
     quantity,
     recordCount,
   };

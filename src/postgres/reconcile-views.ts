@@ -77,11 +77,17 @@ interface DraftJson {
   readonly finalizesAtMs: number;
 }
 
+interface FinalJson {
+  readonly startMs: number;
+  readonly endMs: number;
+}
+
 interface ContextRow {
   customer_id: string;
   now: Date;
   boundaries: Date[];
   drafts: DraftJson[];
+  finals: FinalJson[];
   drifts: DriftJson[];
   errors: ValidationError[];
 }
@@ -108,6 +114,7 @@ function toView(
     boundariesMs: context.boundaries.map((b) => b.getTime()).filter((ms) => startMs < ms && ms < endMs),
     errors: context.errors,
     drafts: context.drafts,
+    finals: context.finals,
     open: open && { expected: BigInt(open.expected), counted: BigInt(open.counted), foundAtMs: open.foundAtMs },
     dismissed: drifts.filter(({ state }) => state === "dismissed").map((d) => BigInt(d.counted) - BigInt(d.expected)),
   };

@@ -92,7 +92,12 @@ export async function readDeadlines(pool: Pool): Promise<readonly Deadline[]> {
   const result = await pool.query<DeadlineRow>(DEADLINES);
   return result.rows.map((row) => {
     const { kind, tightest_in_ms: tightestInMs, waiting, overdue } = row;
-    return { kind, tightestInMs: Number(tightestInMs), waiting: Number(waiting), overdue: Number(overdue) };
+    return {
+      kind,
+      tightestInMs: tightestInMs === null ? null : Number(tightestInMs),
+      waiting: Number(waiting),
+      overdue: Number(overdue),
+    };
   });
 }
 
@@ -123,6 +128,9 @@ interface WindowRow {
   period_closed: boolean;
   period_open: boolean;
   finalizes_at: Date | null;
+  /** Null where nothing is held. */
+  held: string | null;
+  held_reason: string | null;
   now: Date;
 }
 
@@ -148,7 +156,7 @@ interface DueRow {
 
 interface DeadlineRow {
   kind: Deadline["kind"];
-  tightest_in_ms: string;
+  tightest_in_ms: string | null;
   waiting: string;
   overdue: string;
 }
@@ -172,6 +180,7 @@ function toPendingWindow(row: WindowRow): PendingWindow {
     periodClosed: row.period_closed,
     periodOpen: row.period_open,
     finalizesAtMs: row.finalizes_at?.getTime(),
+    held: row.held === null ? undefined : { quantity: BigInt(row.held), reason: row.held_reason ?? "" },
   };
 }
 

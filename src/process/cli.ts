@@ -27,6 +27,8 @@ const COMMANDS: readonly LazyCommand[] = [
   },
   { name: "stripe", summary: "look at Stripe, and set it right", load: () => import("./commands/stripe.ts") },
   { name: "void", summary: "take records back", load: () => import("./commands/void.ts") },
+  { name: "verify", summary: "compare all sums with raw records", load: () => import("./commands/verify.ts") },
+  { name: "rebuild", summary: "make sums anew of raw records", load: () => import("./commands/rebuild.ts") },
   { name: "replay", summary: "record a trace and compare the sums", load: () => import("./commands/replay.ts") },
   {
     name: "stripe-simulator",

@@ -55,7 +55,8 @@ function curl(url: string, method: string, body: unknown): string {
 }
 
 function stripeLine({ simulatorUrl, config }: DevSummary): string {
-  if (simulatorUrl !== undefined) return `SIMULATED at ${simulatorUrl}: no request reaches Stripe, no money moves`;
+  if (simulatorUrl !== undefined)
+    return `SIMULATED at ${simulatorUrl}, its page at ${simulatorUrl}/_simulator/: no request reaches Stripe, no money moves`;
   if (config.stripeApiBase !== undefined) return `STRIPE_API_BASE, ${config.stripeApiBase}`;
   const live = /^.k_live_/.test(config.stripeSecretKey ?? "");
   return live ? "LIVE: real customers are billed" : "api.stripe.com, test mode";

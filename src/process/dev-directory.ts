@@ -67,14 +67,17 @@ export async function publishDevService(dataDir: string, environment: Environmen
 
 /**
  * The environment for a command that talks to a service: as it is where DATABASE_URL is set, else with what the `dev` service running on
- * METERING_DATA_DIR published; variables that are set win. Throws ConfigError when neither is there.
+ * METERING_DATA_DIR published; variables that are set win. Throws ConfigError, naming `missing`, when neither is there.
  */
-export async function serviceEnvironment(environment: Environment): Promise<Environment> {
+export async function serviceEnvironment(
+  environment: Environment,
+  missing: SettingName = "databaseUrl",
+): Promise<Environment> {
   if (environment[SETTINGS.databaseUrl.env]) return environment;
   const { dataDir } = parseConfig(environment);
   const service = SERVICE.safeParse(readJson(join(dataDir, SERVICE_FILE))).data;
   if (service === undefined || (await processIdentity(service.pid)) !== service.identity)
-    throw new ConfigError([`DATABASE_URL is not set, and no "metering dev" is up on ${resolve(dataDir)}`]);
+    throw new ConfigError([`${SETTINGS[missing].env} is not set, and no "metering dev" is up on ${resolve(dataDir)}`]);
   const set = Object.entries(environment).filter(([, value]) => value !== undefined && value !== "");
   return { ...service.environment, ...Object.fromEntries(set) };
 }

@@ -3,7 +3,7 @@
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from "prom-client";
 import type { FlushObserver } from "../app/flush.ts";
 import type { ReconcileObserver } from "../app/reconcile.ts";
-import type { DrainObserver } from "../app/shard-drain.ts";
+import { type DrainObserver, GAP_REASONS } from "../app/shard-drain.ts";
 import type { RpcObserver } from "../rpc/edge.ts";
 
 /** The registry of one process, and the observers that fill it. */
@@ -117,6 +117,8 @@ function drainObserver(registers: Registry[], nowMs: () => number): DrainObserve
     labelNames: ["reason"],
     registers,
   });
+  // From the start, so that an alert on its growth sees the first one.
+  for (const reason of GAP_REASONS) gaps.inc({ reason }, 0);
   return {
     applied(_shard, outcomes) {
       for (const outcome of outcomes) applied.inc({ outcome });
@@ -183,8 +185,8 @@ function flushObserver(registers: Registry[], nowMs: () => number): FlushObserve
     },
     held: (reason, reports) => held.inc({ reason: boundedReason(reasons, reason) }, reports),
     backlog(backlog, due) {
-      for (const { kind, tightestInMs, waiting, overdue: late } of due) {
-        deadline.set({ kind }, waiting === 0 ? Number.POSITIVE_INFINITY : tightestInMs / 1000);
+      for (const { kind, tightestInMs, overdue: late } of due) {
+        deadline.set({ kind }, tightestInMs === null ? Number.POSITIVE_INFINITY : tightestInMs / 1000);
         overdue.set({ kind }, late);
       }
       outbox.set({ what: "open_reports" }, backlog.openReports);

@@ -13,6 +13,7 @@ const OPERATOR_ERRORS = new Set([
   "DeploymentError",
   "ForeignStoreError",
   "StripeCallError",
+  "DataFileError",
 ]);
 
 /** System and Postgres codes of "there, but not for us": the message alone says enough. */

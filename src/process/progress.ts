@@ -38,3 +38,25 @@ export class Progress {
     if (this.#output.isTTY) this.#output.write(ERASE_LINE);
   }
 }
+
+/** Long work whose end is not known: how far it has come, in words. */
+export class OpenProgress {
+  readonly #output: ProgressOutput;
+  #drawnAtMs = Number.NEGATIVE_INFINITY;
+
+  constructor(output: ProgressOutput) {
+    this.#output = output;
+  }
+
+  /** Shows a line; at most ten times a second. */
+  show(line: string): void {
+    if (!this.#output.isTTY || performance.now() - this.#drawnAtMs < REDRAW_MS) return;
+    this.#drawnAtMs = performance.now();
+    this.#output.write(ERASE_LINE + line.slice(0, (this.#output.columns ?? 80) - 1));
+  }
+
+  /** Takes the line away. */
+  end(): void {
+    if (this.#output.isTTY) this.#output.write(ERASE_LINE);
+  }
+}

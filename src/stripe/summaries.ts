@@ -1,5 +1,5 @@
 // What Stripe counted, for comparison with the ledger. Stripe adds events up some time after it took them; how long is not documented.
-import type Stripe from "stripe";
+import Stripe from "stripe";
 import type { Clock } from "../app/ports/clock.ts";
 import { HOURS_PER_READ, type MeterSummaries } from "../app/ports/reconciliation.ts";
 import type { Interval } from "../domain/window.ts";
@@ -23,7 +23,12 @@ export function stripeSummaries(stripe: Stripe, clock: Clock): MeterSummaries {
     const meterId = await abortable(meters.idOf(eventName), signal);
     if (meterId === undefined) return undefined;
     const question = { ...questionOf(stripeCustomerId, interval), ...grouping };
-    return (await abortable(stripe.billing.meters.listEventSummaries(meterId, question, READ), signal)).data;
+    try {
+      return (await abortable(stripe.billing.meters.listEventSummaries(meterId, question, READ), signal)).data;
+    } catch (cause) {
+      if (isMissingCustomer(cause)) return undefined;
+      throw cause;
+    }
   };
   return {
     async hours({ stripeCustomerId, eventName }, interval, signal) {
@@ -37,6 +42,15 @@ export function stripeSummaries(stripe: Stripe, clock: Clock): MeterSummaries {
       return found?.reduce((sum, summary) => sum + exact(summary), 0n);
     },
   };
+}
+
+/** Mistyped, or gone: asking again gives the same, and to take it for sums of zero would have what was counted repaired. */
+function isMissingCustomer(cause: unknown): boolean {
+  return (
+    cause instanceof Stripe.errors.StripeInvalidRequestError &&
+    cause.code === "resource_missing" &&
+    cause.param === "customer"
+  );
 }
 
 const METERS_KEPT_MS = 3_600_000;

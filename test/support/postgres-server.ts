@@ -1,8 +1,10 @@
 // A PostgreSQL server of a test's own, migrated, to be killed and started again.
-import { mkdtempSync, rmSync } from "node:fs";
+import { execFileSync } from "node:child_process";
+import { mkdtempSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
+import pg from "pg";
 import { migrate } from "../../src/postgres/migrate.ts";
 import { openPool } from "../../src/postgres/pool.ts";
 import { type EmbeddedPostgres, startEmbeddedPostgres } from "../../src/process/embedded/embedded-postgres.ts";
@@ -41,10 +43,10 @@ export class PostgresServer {
   }
 
   /** Starts again on the same port and data. */
-  async start(): Promise<void> {
+  async start(settings: Readonly<Record<string, string>> = {}): Promise<void> {
     for (let attempt = 1; ; attempt += 1) {
       try {
-        this.#server = await startEmbeddedPostgres({ dataDir: this.#dir, port: this.#port });
+        this.#server = await startEmbeddedPostgres({ dataDir: this.#dir, port: this.#port, settings });
         return;
       } catch (cause) {
         // It refuses to start while a process of the killed server still lives.
@@ -52,6 +54,48 @@ export class PostgresServer {
         await delay(500);
       }
     }
+  }
+
+  /** A base backup of the running server, as pg_basebackup takes it; for restore(). */
+  async backUp(): Promise<void> {
+    const client = new pg.Client({ connectionString: this.#server.url("postgres") });
+    await client.connect();
+    try {
+      await client.query("SELECT pg_backup_start('test', true)");
+      rmSync(this.#backup, { recursive: true, force: true });
+      execFileSync("cp", ["-a", this.#data, this.#backup]);
+      const stopped = await client.query<{ labelfile: string }>("SELECT labelfile FROM pg_backup_stop()");
+      execFileSync("cp", ["-a", `${this.#data}/pg_wal/.`, join(this.#backup, "pg_wal")]);
+      // Owned like all the rest of it.
+      execFileSync("cp", ["-a", join(this.#backup, "PG_VERSION"), join(this.#backup, "backup_label")]);
+      writeFileSync(join(this.#backup, "backup_label"), stopped.rows[0]?.labelfile ?? "");
+      rmSync(join(this.#backup, "postmaster.pid"));
+    } finally {
+      await client.end();
+    }
+  }
+
+  /**
+   * The server's machine is gone; another starts from the backup. `to` "backup": with nothing that came after. "last_commit": with the
+   * write-ahead log up to the end, as a deployment has it that archives it.
+   */
+  async restore(to: "backup" | "last_commit"): Promise<void> {
+    await this.kill();
+    const archive = join(this.#dir, "archive");
+    if (to === "last_commit") renameSync(join(this.#data, "pg_wal"), archive);
+    rmSync(this.#data, { recursive: true });
+    execFileSync("cp", ["-a", this.#backup, this.#data]);
+    if (to === "backup") return this.start();
+    execFileSync("cp", ["-a", join(this.#data, "PG_VERSION"), join(this.#data, "recovery.signal")]);
+    await this.start({ restore_command: `cp ${archive}/%f %p` });
+  }
+
+  get #data(): string {
+    return join(this.#dir, "data");
+  }
+
+  get #backup(): string {
+    return join(this.#dir, "backup");
   }
 
   async close(): Promise<void> {

@@ -21,7 +21,8 @@ export interface ServiceOptions {
 const ALL_ROLES = "api,drain,flush,webhooks";
 const READY_POLL_MS = 50;
 const READY_TIMEOUT_MS = 60_000;
-const WEBHOOK_SECRET = "whsec_test";
+/** What Stripe's snapshot events are signed with. */
+export const WEBHOOK_SECRET = "whsec_test";
 
 /** A process that keeps its ports over restarts. */
 export class ServiceProcess {
@@ -42,6 +43,10 @@ export class ServiceProcess {
 
   get httpUrl(): string {
     return `http://127.0.0.1:${this.#ports["HTTP_PORT"]}`;
+  }
+
+  get webhookUrl(): string {
+    return `http://127.0.0.1:${this.#ports["WEBHOOK_PORT"]}`;
   }
 
   get opsUrl(): string {
@@ -87,11 +92,15 @@ export class ServiceProcess {
     return lines.reduce((sum, line) => sum + Number(line.slice(line.lastIndexOf(" "))), 0);
   }
 
-  async signal(name: "SIGKILL" | "SIGTERM" | "SIGSTOP" | "SIGCONT"): Promise<void> {
-    await this.#process?.signal(name);
-    if (name !== "SIGKILL" && name !== "SIGTERM") return;
+  /** SIGKILL and SIGTERM are waited for, and resolve to the exit code: null where the signal ended it. */
+  async signal(name: "SIGKILL" | "SIGTERM" | "SIGSTOP" | "SIGCONT"): Promise<number | null> {
+    const child = this.#process;
+    await child?.signal(name);
+    if (name !== "SIGKILL" && name !== "SIGTERM") return null;
+    const exitCode = child === undefined ? null : (await child.result()).exitCode;
     this.#log = this.log;
     this.#process = undefined;
+    return exitCode;
   }
 }
 

@@ -134,7 +134,7 @@ export interface ReconcileRequests {
 export interface MeterSummaries {
   /**
    * Sums by hour, by its start, of an interval of at most HOURS_PER_READ hours, on the hour. Hours without usage are absent. Undefined where
-   * Stripe has no meter for the event name that adds up all events. One request.
+   * Stripe has no meter for the event name that adds up all events, or no such customer. One request.
    */
   hours(of: MeteredCustomer, interval: Interval, signal: AbortSignal): Promise<ReadonlyMap<number, bigint> | undefined>;
   /** The sum over an interval, on whole minutes; undefined as above. One request. */

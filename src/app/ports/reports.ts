@@ -96,8 +96,8 @@ export interface Backlog {
  */
 export interface Deadline {
   readonly kind: "invoice" | "resend" | "age";
-  /** To the tightest; below 0 when it has passed, 0 where nothing waits. */
-  readonly tightestInMs: number;
+  /** To the tightest; below 0 when it has passed, null where nothing waits. */
+  readonly tightestInMs: number | null;
   readonly waiting: number;
   readonly overdue: number;
 }

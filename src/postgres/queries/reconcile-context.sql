@@ -15,6 +15,11 @@ SELECT owner.customer_id, now() AS now,
     FROM invoiced_period p JOIN invoice i USING (invoice_id)
     WHERE p.stripe_customer_id = $1 AND p.event_name = $2 AND p.period_end > $3 AND p.period_start < $4 AND p.billed IS NULL
       AND i.finalizes_at IS NOT NULL) AS drafts,
+  (SELECT coalesce(json_agg(json_build_object('startMs', extract(epoch FROM p.period_start) * 1000,
+      'endMs', extract(epoch FROM p.period_end) * 1000)), '[]')
+    FROM invoiced_period p JOIN invoice i USING (invoice_id)
+    WHERE p.stripe_customer_id = $1 AND p.event_name = $2 AND p.period_end > $3 AND p.period_start < $4 AND i.status <> 'draft'
+      AND coalesce(i.finalized_at, now()) >= p.period_end) AS finals,
   (SELECT coalesce(json_agg(json_build_object('startMs', extract(epoch FROM span_start) * 1000, 'endMs', extract(epoch FROM span_end) * 1000,
       'expected', expected::text, 'counted', counted::text, 'state', state,
       'foundAtMs', floor(extract(epoch FROM found_at) * 1000)) ORDER BY drift_id), '[]')

@@ -1,4 +1,4 @@
--- What is due by when, by kind: the tightest, how much waits, how much is overdue.
+-- What is due by when, by kind: the tightest (null where nothing waits), how much waits, how much is overdue.
 -- invoice: reports not yet sent whose draft invoice becomes final; resend: sends of unknown fate, which may be repeated for 23 h only;
 -- age: reports on their way or held, and windows not yet frozen, that Stripe takes for 35 days only.
 -- No parameters. Indexes report_due, report_unreconciled, report_held, pending_window_unplanned: reads what is open, held or unplanned.
@@ -18,7 +18,7 @@ WITH due AS (
   UNION ALL
   SELECT 'age', window_start + interval '35 days' FROM pending_window WHERE total <> reported
 )
-SELECT kind, coalesce((extract(epoch FROM min(due.at) - now()) * 1000)::bigint, 0) AS tightest_in_ms, count(due.at) AS waiting,
+SELECT kind, (extract(epoch FROM min(due.at) - now()) * 1000)::bigint AS tightest_in_ms, count(due.at) AS waiting,
   count(*) FILTER (WHERE due.at <= now()) AS overdue
 FROM unnest(ARRAY['invoice', 'resend', 'age']) WITH ORDINALITY AS kinds(kind, i) LEFT JOIN due USING (kind)
 GROUP BY kind, i

@@ -16,9 +16,10 @@ SELECT l.identifier, l.kind, l.origin, l.customer_id, l.stripe_customer_id, l.ev
   now() AS now
 FROM locked l LEFT JOIN account a USING (customer_id)
 CROSS JOIN LATERAL (
-  SELECT bool_and(i.status <> 'draft' OR i.finalizes_at <= now() + $2::double precision * interval '1 ms') AS closed,
+  SELECT bool_and(i.status <> 'draft' OR coalesce(i.finalizes_at <= now() + $2::double precision * interval '1 ms', false)) AS closed,
     min(i.finalizes_at) FILTER (WHERE i.status = 'draft') AS finalizes_at
   FROM invoiced_period ip JOIN invoice i USING (invoice_id)
   WHERE ip.stripe_customer_id = coalesce(a.stripe_customer_id, l.stripe_customer_id) AND ip.event_name = l.event_name
     AND ip.period_end > l.event_timestamp AND ip.period_start <= l.event_timestamp
+    AND coalesce(i.finalized_at, i.finalizes_at, now()) >= ip.period_end
 ) AS period;

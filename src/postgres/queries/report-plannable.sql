@@ -3,12 +3,14 @@
 -- shard that stands still, or was never drained, holds back its own customers. With Postgres intake: now.
 -- The shard is shardOf of src/domain/shard.ts, once more in SQL.
 -- Locks in the order of the primary key, as appliers do, and waits for them: a busy window is late by one commit, never left out.
--- period_closed: every invoice of the window's period is final, or will be within $9; period_open: some subscription of the customer
+-- period_closed: every invoice of the window's period is final, or will be within $9; one that is final before the period is over (a
+-- threshold was reached) says nothing about the rest of it. period_open: some subscription of the customer
 -- lives, or none is known; finalizes_at: when the first of its drafts is final.
+-- held: what is held of a window of which something is to be taken back, and why; null where nothing is.
 -- $1 text or null: customer; $2 boolean: open windows too, unless they lie in the future; after which window to go on, or all null:
 -- $3 timestamptz: its end, $4 text: customer, $5 timestamptz: start, $6 text: event name, $7 text: payload; $8 integer: most rows;
 -- $9 double precision: margin in ms.
--- Indexes pending_window_unplanned, invoiced_period_customer, subscription_customer.
+-- Indexes pending_window_unplanned, invoiced_period_customer, subscription_customer, report_sequence_key.
 WITH closed AS MATERIALIZED (
   SELECT shard, CASE WHEN intake = 'redis' THEN least(now(), coalesce(watermark, '-infinity')) ELSE now() END AS until
   FROM shard, deployment
@@ -33,17 +35,24 @@ WITH closed AS MATERIALIZED (
   ORDER BY p.customer_id COLLATE "C", p.window_start, p.event_name COLLATE "C", p.payload COLLATE "C"
   FOR NO KEY UPDATE OF p
 )
-SELECT l.*, coalesce(period.closed, false) AS period_closed, period.finalizes_at,
+SELECT l.*, coalesce(period.closed, false) AS period_closed, period.finalizes_at, held.quantity AS held, held.reason AS held_reason,
   NOT EXISTS (SELECT FROM subscription s WHERE s.stripe_customer_id = l.stripe_customer_id)
     OR EXISTS (SELECT FROM subscription s WHERE s.stripe_customer_id = l.stripe_customer_id
       AND s.status NOT IN ('canceled', 'incomplete_expired')) AS period_open,
   now() AS now
 FROM locked l
 CROSS JOIN LATERAL (
-  SELECT bool_and(i.status <> 'draft' OR i.finalizes_at <= now() + $9::double precision * interval '1 ms') AS closed,
+  SELECT bool_and(i.status <> 'draft' OR coalesce(i.finalizes_at <= now() + $9::double precision * interval '1 ms', false)) AS closed,
     min(i.finalizes_at) FILTER (WHERE i.status = 'draft') AS finalizes_at
   FROM invoiced_period ip JOIN invoice i USING (invoice_id)
   WHERE ip.stripe_customer_id = l.stripe_customer_id AND ip.event_name = l.event_name
     AND ip.period_end > l.window_start AND ip.period_start <= l.window_start
+    AND coalesce(i.finalized_at, i.finalizes_at, now()) >= ip.period_end
 ) AS period
+CROSS JOIN LATERAL (
+  SELECT sum(r.value) AS quantity, (array_agg(r.reason ORDER BY r.value DESC, r.sequence))[1] AS reason
+  FROM report r
+  WHERE l.total < l.reported AND r.customer_id = l.customer_id AND r.event_name = l.event_name AND r.payload = l.payload
+    AND r.window_start = l.window_start AND r.state = 'held' AND r.reason <> 'outcome_unknown' AND r.kind <> 'cancel'
+) AS held
 ORDER BY l.window_end, l.customer_id, l.window_start, l.event_name, l.payload;

@@ -1,9 +1,10 @@
 -- Records how sends ended; accepted values are added to their windows. Rows that this epoch is not sending are let be, so a repeat adds
 -- nothing. What was surely not processed starts its resend horizon afresh, and may go through any sink.
+-- What is held after a send of unknown fate may have been counted then: its hour is to be compared with Stripe's sums.
 -- The condition is a CASE to hide it from the planner: it takes reports that are being sent for one or none, and would compare each of
 -- them with every settlement.
 -- Windows are locked in the order of the primary key, as appliers do.
--- $1 bigint: epoch; $2 json: settlements. Primary keys of report and pending_window.
+-- $1 bigint: epoch; $2 json: settlements. Primary keys of report, pending_window and reconcile_request.
 WITH settled AS (
   UPDATE report r
   SET state = s.state, reason = s.reason, message = s.message, attempts = s.attempts,
@@ -14,7 +15,13 @@ WITH settled AS (
   FROM json_to_recordset($2::json) AS s(identifier text, state text, reason text, message text, attempts integer,
     untouched boolean, "retryAfterMs" bigint)
   WHERE r.identifier = s.identifier AND CASE r.state WHEN 'sending' THEN r.lease_epoch = $1 ELSE false END
-  RETURNING r.customer_id, r.window_start, r.event_name, r.payload, r.value, r.state
+  RETURNING r.customer_id, r.window_start, r.event_name, r.payload, r.value, r.state, r.stripe_customer_id, r.event_timestamp, r.first_attempt_at
+), doubtful AS (
+  INSERT INTO reconcile_request (stripe_customer_id, event_name, span_start, span_end, reason)
+  SELECT DISTINCT stripe_customer_id, event_name, hour, hour + interval '1 hour', 'refused_after_send'
+  FROM settled, date_bin('1 hour', event_timestamp, timestamptz 'epoch') AS hour
+  WHERE state = 'held' AND first_attempt_at IS NOT NULL
+  ON CONFLICT (stripe_customer_id, event_name, span_start, span_end) DO UPDATE SET requested_at = now()
 ), taken AS MATERIALIZED (
   SELECT customer_id, window_start, event_name, payload, sum(value)::bigint AS value
   FROM settled WHERE state = 'accepted' GROUP BY customer_id, window_start, event_name, payload

@@ -4,6 +4,7 @@ import type { MeterCatalog } from "../../domain/meter.ts";
 import type { StripeSetup } from "../../stripe/setup/wanted.ts";
 import { catalogJson, catalogText } from "../config/describe-catalog.ts";
 import { settingsMarkdown, settingsText } from "../config/describe-settings.ts";
+import { durationText } from "../config/duration.ts";
 import { processEnvironment } from "../config/environment.ts";
 import { meterCatalogJsonSchema, readMeterCatalog, readStripeSetup } from "../config/meter-catalog.ts";
 import { type Config, ConfigError, parseConfig, type SettingName } from "../config/parse-config.ts";
@@ -21,7 +22,7 @@ export function buildCommand(): Command {
       "Reads every setting and the meter catalog, names all problems at once, and prints what would be used. " +
         "Secrets are never printed. No store is contacted.",
     )
-    .option("--json", "print one JSON object")
+    .option("--json", "print one JSON object; durations in milliseconds")
     .option("--markdown", "print the table of settings as Markdown, as in the README, and check nothing")
     .option("--schema", "print the JSON Schema of metering.config.json, and check nothing")
     .addHelpText(
@@ -37,7 +38,7 @@ export function buildCommand(): Command {
 
 function checkConfig(json: boolean): void {
   const { config, catalog, setup, problems } = readAll();
-  const settings = config === undefined ? undefined : shownSettings(config);
+  const settings = config === undefined ? undefined : shownSettings(config, json ? (ms) => ms : durationText);
   const described = catalog && setup && { text: catalogText(catalog, setup), json: catalogJson(catalog, setup) };
   if (json) {
     const { json: shown } = described ?? {};
@@ -76,15 +77,16 @@ function readAll(): {
   return { config, catalog, setup, problems };
 }
 
-/** By environment name; durations in milliseconds; secrets only as "(set)". */
-function shownSettings(config: Config): Record<string, unknown> {
+/** By environment name; durations, which are in milliseconds, as `showMs` has them; secrets only as "(set)". */
+function shownSettings(config: Config, showMs: (ms: number) => unknown): Record<string, unknown> {
   const names = Object.keys(SETTINGS) as SettingName[];
   return Object.fromEntries(
     names.map((name) => {
       const { env, secret } = SETTINGS[name];
       const value = config[name];
       const isSet = value !== undefined && (typeof value !== "object" || value.length > 0);
-      return [env, secret ? (isSet ? "(set)" : undefined) : value];
+      if (secret) return [env, isSet ? "(set)" : undefined];
+      return [env, name.endsWith("Ms") && typeof value === "number" ? showMs(value) : value];
     }),
   );
 }

@@ -105,8 +105,10 @@ async function map(
   const result = await mapCustomer(pool, context, customerId, stripeCustomerId, options.replace === true);
   if (result.kind === "taken") {
     const others = result.by.map((by) => `${by.customerId} is mapped to ${by.stripeCustomerId} (by ${by.source})`);
+    const displaced = result.by.filter((by) => by.customerId !== customerId).map((by) => by.customerId);
+    const waits = displaced.length === 0 ? "" : `, that of ${displaced.join(", ")} waits to be mapped again`;
     throw new OperatorError(
-      `${others.join(", and ")}: nothing was done. With --replace usage from now on goes to ${stripeCustomerId}; what was frozen in reports stays where it is`,
+      `${others.join(", and ")}: nothing was done. With --replace usage of ${customerId} goes to ${stripeCustomerId} from now on${waits}; what was frozen in reports stays where it is`,
     );
   }
   const replaced = result.kind === "mapped" ? result.replaced : [];

@@ -1,6 +1,6 @@
 // `metering migrate`: the only thing that changes the schema, beside `dev`.
 import { Command } from "commander";
-import { leaveRedis } from "../../postgres/deployment.ts";
+import { becomeAnother, leaveRedis } from "../../postgres/deployment.ts";
 import { migrate } from "../../postgres/migrate.ts";
 import { openPool } from "../../postgres/pool.ts";
 import { processEnvironment } from "../config/environment.ts";
@@ -10,6 +10,7 @@ import { serviceEnvironment } from "../dev-directory.ts";
 interface Options {
   readonly json?: true;
   readonly leaveRedis?: true;
+  readonly restored?: true;
 }
 
 /** Migrations may rewrite tables; they are never cut short. */
@@ -25,6 +26,11 @@ export function buildCommand(): Command {
     .option(
       "--leave-redis",
       "let a deployment that used Redis go on without: only after `metering status` shows that nothing waits there",
+    )
+    .option(
+      "--restored",
+      "the database was set back to a backup: what it reports next must not be taken for what it has forgotten that it reported; " +
+        'nothing may run on it yet (docs/runbook.md, "A restored database")',
     )
     .addHelpText(
       "after",
@@ -45,7 +51,12 @@ Example: DATABASE_URL=postgresql://metering@db/metering metering migrate`,
       try {
         const applied = await migrate(pool);
         if (options.leaveRedis) await leaveRedis(pool);
+        if (options.restored) await becomeAnother(pool);
         process.stdout.write(options.json ? `${JSON.stringify({ applied })}\n` : describe(applied));
+        if (options.leaveRedis && !options.json)
+          process.stdout.write(
+            "What starts from now on needs no Redis: records go straight to Postgres, unless REDIS_URL is set.\n",
+          );
       } finally {
         await pool.end();
       }

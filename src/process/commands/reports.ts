@@ -1,6 +1,6 @@
 // `metering reports`: what is on its way to Stripe, what is held and why, and what an operator does about it.
 import { Command, InvalidArgumentError } from "commander";
-import type { PlannedReport } from "../../domain/report.ts";
+import { type PlannedReport, REPORT_STATES } from "../../domain/report.ts";
 import { readDeployment } from "../../postgres/deployment.ts";
 import type { Pool } from "../../postgres/pool.ts";
 import { findHeld, holdPlanned, listReports, retryHeld, showReport } from "../../postgres/report-desk.ts";
@@ -31,7 +31,7 @@ export function buildCommand(): Command {
 }
 
 interface ListOptions {
-  readonly state: string;
+  readonly state: readonly string[];
   readonly reason?: string;
   readonly customer?: string;
   readonly late?: true;
@@ -43,11 +43,7 @@ interface ListOptions {
 function listCommand(): Command {
   return new Command("list")
     .description("Lists reports, newest first: held ones, unless told otherwise.")
-    .option(
-      "--state <states>",
-      "comma-separated: planned, sending, unknown, sent, accepted, held, superseded; or all",
-      "held",
-    )
+    .option("--state <states>", `comma-separated: ${REPORT_STATES.join(", ")}; or all`, parseStates, ["held"])
     .option("--reason <reason>", "only those held, or waiting, for this reason")
     .option("--customer <id>", "only this customer's")
     .option("--late", "only usage that missed its own billing period: where it landed, or that it is held; all states")
@@ -60,7 +56,7 @@ function listCommand(): Command {
     )
     .action((options: ListOptions) =>
       withDatabase("reports", async ({ pool }) => {
-        const states = options.late || options.state === "all" ? undefined : options.state.split(",");
+        const states = options.late ? undefined : options.state;
         const { reason, customer: customerId, limit, after } = options;
         const filter = { states, reason, customerId, lateOnly: options.late === true, limit, after };
         const reports = await listReports(pool, filter);
@@ -75,15 +71,16 @@ function showCommand(): Command {
       "Shows one report: what it says, its window, what it replaces, Stripe's error reports, the records behind it. JSON.",
     )
     .argument("<identifier>")
+    .option("--json", "print it on one line, instead of for people")
     .addHelpText(
       "after",
       `${SETTINGS}\nExit codes: 0 shown, 1 there is no such report, 2 bad usage.\nExample: metering reports show u-1700000000-0-0f...`,
     )
-    .action((identifier: string) =>
+    .action((identifier: string, { json }: { json?: true }) =>
       withDatabase("reports", async ({ pool }) => {
         const shown = await showReport(pool, identifier);
         if (shown === undefined) throw new OperatorError(`there is no report ${identifier}`);
-        process.stdout.write(`${JSON.stringify(shown, undefined, 2)}\n`);
+        process.stdout.write(`${JSON.stringify(shown, undefined, json ? undefined : 2)}\n`);
       }),
     );
 }
@@ -166,6 +163,15 @@ function holdCommand(): Command {
         process.stdout.write(json ? `${JSON.stringify({ held, left })}\n` : `${lines.join("\n")}\n`);
       }),
     );
+}
+
+/** A state that is misspelled would list nothing, which reads as if nothing were held. */
+function parseStates(text: string): readonly string[] {
+  if (text === "all") return REPORT_STATES;
+  const states = text.split(",");
+  const wrong = states.filter((state) => !REPORT_STATES.some((known) => known === state));
+  if (wrong.length > 0) throw new InvalidArgumentError(`no such state: ${wrong.join(", ")}`);
+  return states;
 }
 
 function parseLimit(text: string): number {

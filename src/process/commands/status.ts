@@ -44,11 +44,9 @@ function describe(status: Status): string {
     ],
     ...status.held.map(({ reason, reports: count, example }) => [
       "  HELD",
-      `${count} ${reason}, for example ${example.customerId} ${example.eventName}: ${example.message} (${example.identifier})`,
+      `${count} ${reason}, for example ${example.customerId} ${example.eventName}${example.message && `: ${example.message}`} (${example.identifier})`,
     ]),
-    ...status.deadlines
-      .filter(({ waiting }) => waiting > 0)
-      .map((deadline) => [deadline.overdue > 0 ? "  OVERDUE" : "due", describeDeadline(deadline)]),
+    ...status.deadlines.flatMap(deadlineLines),
     ["late", lateLine(status.late)],
     [
       "drift",
@@ -69,9 +67,12 @@ const DEADLINES = {
   age: "while Stripe takes it (35 days)",
 } as const;
 
-function describeDeadline({ kind, tightestInMs, waiting, overdue }: Status["deadlines"][number]): string {
+/** None where nothing waits. */
+function deadlineLines({ kind, tightestInMs, waiting, overdue }: Status["deadlines"][number]): [string, string][] {
+  if (tightestInMs === null) return [];
   const late = overdue === 0 ? "" : `, ${overdue} overdue`;
-  return `${waiting} ${DEADLINES[kind]}: the tightest ${describeDuration(tightestInMs)}${late}`;
+  const text = `${waiting} ${DEADLINES[kind]}: the tightest ${describeDuration(tightestInMs)}${late}`;
+  return [[overdue > 0 ? "  OVERDUE" : "due", text]];
 }
 
 function describeDuration(ms: number): string {

@@ -98,6 +98,13 @@ async function reconcile(
     onProgress: (meters: number) => showProgress(`${meters} customers' meters compared`),
   };
   const found = await lookAtRange(look, signal);
+  // Most likely mistyped: that there are no sums is not that they agree.
+  if (options.customer !== undefined && found.spans + found.waiting === 0 && found.incomparable.length > 0) {
+    const ids = new Set(found.incomparable.map(({ stripeCustomerId }) => stripeCustomerId));
+    throw new OperatorError(
+      `Stripe's sums cannot be read: it has no meter for them, or no customer ${[...ids].join(", ")}`,
+    );
+  }
   const repairable: readonly FoundDrift[] = options.apply ? found.drifts : [];
   if (repairable.length === 0) return { range, found, repaired: [], left: found.drifts };
   const { holder } = createFlush(foundation);

@@ -56,13 +56,7 @@ Example: STRIPE_SECRET_KEY=sk_test_... metering stripe setup --dry-run`,
 async function settings(): Promise<ReturnType<typeof processEnvironment>> {
   const environment = processEnvironment();
   if (environment[SETTINGS.stripeSecretKey.env]) return environment;
-  try {
-    return await serviceEnvironment(environment);
-  } catch (cause) {
-    // No such service: the key is what is missing, and parseConfig says so.
-    if (cause instanceof ConfigError) return environment;
-    throw cause;
-  }
+  return serviceEnvironment(environment, "stripeSecretKey");
 }
 
 /** Throws ConfigError where the key is of the wrong mode for what was asked. */

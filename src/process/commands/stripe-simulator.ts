@@ -1,5 +1,5 @@
 // `metering stripe-simulator`: the stand-in for Stripe alone, for a service that runs elsewhere.
-import { Command } from "commander";
+import { Command, InvalidArgumentError } from "commander";
 import { startStripeSimulator } from "../../stripe-simulator/server.ts";
 import { processEnvironment } from "../config/environment.ts";
 import { readMeterCatalog } from "../config/meter-catalog.ts";
@@ -23,8 +23,12 @@ export function buildCommand(): Command {
         "No request reaches Stripe. A meter is made for every event name of metering.config.json.",
     )
     .option("--data <file>", "keep its state in this file; without it nothing survives the end")
-    .option("--webhook-url <url>", "send snapshot events there, signed with the first STRIPE_WEBHOOK_SECRET")
-    .option("--thin-webhook-url <url>", "send thin events there, signed with the first STRIPE_THIN_WEBHOOK_SECRET")
+    .option("--webhook-url <url>", "send snapshot events there, signed with the first STRIPE_WEBHOOK_SECRET", parseUrl)
+    .option(
+      "--thin-webhook-url <url>",
+      "send thin events there, signed with the first STRIPE_THIN_WEBHOOK_SECRET",
+      parseUrl,
+    )
     .option("--json", 'print {"url":...} when it is up, instead of for people')
     .addHelpText(
       "after",
@@ -45,7 +49,11 @@ Example: metering stripe-simulator --data simulator.jsonl
         async start(closers) {
           const { url, close } = await startSimulator(config, options);
           await closers.add("the simulated Stripe", close);
-          process.stdout.write(options.json ? `${JSON.stringify({ url })}\n` : `SIMULATED Stripe at ${url}\n`);
+          process.stdout.write(
+            options.json
+              ? `${JSON.stringify({ url })}\n`
+              : `SIMULATED Stripe at ${url}, its page at ${url}/_simulator/\n`,
+          );
           return { died: new Promise<string>(() => {}) };
         },
         graceMs: config.shutdownGraceMs,
@@ -75,4 +83,11 @@ async function startSimulator(config: Config, options: Options): Promise<{ url: 
     catalog.billing.map((rule) => rule.eventName),
   );
   return { url: simulator.url, close: () => simulator.close() };
+}
+
+/** Elsewhere events would go nowhere, and nothing would say so. */
+function parseUrl(text: string): string {
+  if (!/^https?:\/\/./.test(text) || !URL.canParse(text))
+    throw new InvalidArgumentError("must be http://... or https://...");
+  return text;
 }

@@ -4,6 +4,11 @@ import { closeSync, existsSync, ftruncateSync, openSync, readSync, writeSync } f
 const CHUNK_BYTES = 1 << 20;
 const NEWLINE = 0x0a;
 
+/** The data file is not there to be written, or is none. The message names it and says what to do. */
+export class DataFileError extends Error {
+  override readonly name = "DataFileError";
+}
+
 /**
  * An append-only file of JSON lines. A line is handed to the operating system before `append` resolves, so it survives the
  * death of the process; it is not fsynced, so it may not survive the machine's. One process at a time may have it open.
@@ -19,16 +24,16 @@ export class Journal {
   /** Opens or creates the file, gives every whole line to `replay`, and cuts off a torn last one. */
   static open(path: string, replay: (line: unknown) => void): Journal {
     if (existsSync(path)) {
-      const fd = openSync(path, "r+");
+      const fd = openDataFile(path, "r+");
       try {
         ftruncateSync(fd, replayLines(fd, replay));
       } catch (cause) {
-        throw new Error(`The data file ${path} cannot be replayed; move it away to start afresh.`, { cause });
+        throw new DataFileError(`the data file ${path} cannot be replayed: move it away to start afresh`, { cause });
       } finally {
         closeSync(fd);
       }
     }
-    return new Journal(openSync(path, "a"));
+    return new Journal(openDataFile(path, "a"));
   }
 
   /** Resolves once the line is written. Lines of one turn of the event loop share a write. */
@@ -54,6 +59,15 @@ export class Journal {
     } catch (error) {
       for (const { reject } of batch) reject(error);
     }
+  }
+}
+
+function openDataFile(path: string, flags: string): number {
+  try {
+    return openSync(path, flags);
+  } catch (cause) {
+    const why = cause instanceof Error ? cause.message : String(cause);
+    throw new DataFileError(`the data file ${path} cannot be opened: ${why}`, { cause });
   }
 }
 

@@ -108,14 +108,14 @@ test("what is due is told by kind, with what is overdue", async () => {
   await saveInvoice(pool, null);
   await addUsage(pool, BEFORE, AFTER, { ...AFTER, customerId: "acme" });
   await plan();
-  const minutes = (ms: number) => Math.round(ms / 60_000);
+  const minutes = (ms: number | null) => (ms === null ? null : Math.round(ms / 60_000));
   const due = async () =>
     (await readDeadlines(pool)).map((d) => [d.kind, minutes(d.tightestInMs), d.waiting, d.overdue]);
   const age = minutes(BEFORE.windowStartMs + 35 * DAY_MS - Date.now());
   // The unmapped customer's window waits, too.
   expect(await due()).toEqual([
     ["invoice", 60, 1, 0],
-    ["resend", 0, 0, 0],
+    ["resend", null, 0, 0],
     ["age", age, 3, 0],
   ]);
   await pool.query(
@@ -285,4 +285,36 @@ test("an operator holds what was not sent, sees why, and sends it after all", as
   const [retry] = await retryHeld(pool, "test", [identifier]);
   expect(await showReport(pool, identifier)).toMatchObject({ followers: [{ identifier: retry?.identifier }] });
   expect((await send()).map((r) => r.value)).toEqual([7n]);
+});
+
+test("what is voided of a report that is held is held beside it: nothing is taken back that was never billed", async () => {
+  const { pool, plan, send } = await setUp();
+  const values = async () => (await reportRows(pool)).map((r) => [r.state, r.reason, r.value]);
+  await addUsage(pool, AFTER);
+  await plan();
+  await pool.query("UPDATE report SET state = 'held', reason = 'no_such_customer', settled_at = now()");
+  await addUsage(pool, { ...AFTER, quantity: 4n });
+  await plan();
+  await send();
+  // Of 11, 4 are billed and 7 held. 9 are voided: the 7, and 2 of what is billed.
+  await addUsage(pool, { ...AFTER, quantity: -9n });
+  await plan();
+  expect((await send()).map((r) => r.value)).toEqual([-2n]);
+  expect(await values()).toEqual([
+    ["held", "no_such_customer", "7"],
+    ["accepted", "", "4"],
+    ["held", "no_such_customer", "-7"],
+    ["accepted", "", "-2"],
+  ]);
+  // The last 2: there is nothing held any more that they could be of.
+  await addUsage(pool, { ...AFTER, quantity: -2n });
+  await plan();
+  expect((await send()).map((r) => r.value)).toEqual([-2n]);
+  // Both of what is held go together.
+  const { identifiers } = await findHeld(pool, { reason: "no_such_customer", customerId: undefined }, "", 10);
+  await retryHeld(pool, "test", identifiers);
+  expect((await send()).map((r) => r.value).sort()).toEqual([-7n, 7n]);
+  expect((await pool.query("SELECT total, accepted FROM pending_window")).rows).toEqual([
+    { total: "0", accepted: "0" },
+  ]);
 });

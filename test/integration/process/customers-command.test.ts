@@ -30,6 +30,7 @@ test("an operator sees whose usage waits, maps it, and maps it otherwise", async
   expect(refused.stderr).toContain("acme is mapped to cus_1 (by operator): nothing was done. With --replace");
   const twice = await customers("map", "zeta", "cus_1");
   expect(twice.stderr).toContain("acme is mapped to cus_1");
+  expect(twice.stderr).toContain("usage of zeta goes to cus_1 from now on, that of acme waits to be mapped again");
 
   const replaced = await customers("map", "acme", "cus_2", "--replace");
   expect(replaced.stdout).toContain("Reports that were frozen before stay with the Stripe customer that they name.");

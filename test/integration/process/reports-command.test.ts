@@ -35,6 +35,11 @@ test("an operator lists what is held, mends the cause, and sends it again", asyn
   expect(json.map((r: { identifier: string }) => r.identifier).sort()).toEqual([lost, unknown, planned].sort());
   expect(JSON.parse((await reports("show", lost)).stdout)).toMatchObject({ report: { state: "held", value: "5" } });
 
+  const shown = (await reports("show", lost, "--json")).stdout;
+  expect(shown.indexOf("\n")).toBe(shown.length - 1);
+  expect(JSON.parse(shown)).toMatchObject({ report: { identifier: lost } });
+  expect((await reports("list", "--state", "held,planned")).stdout).toContain(planned);
+
   const retried = JSON.parse((await reports("retry", "--reason", "no_such_customer", "--json")).stdout);
   expect(retried).toMatchObject({ retried: [{ origin: lost }], left: [] });
   const [{ identifier } = { identifier: "" }] = retried.retried;
@@ -65,5 +70,10 @@ test("what cannot be done is said, with exit code 1, and what is mistyped with 2
     stderr: "metering: name reports, or give --reason or --customer\n",
   });
   expect(await reports("list", "--limit", "0")).toMatchObject({ exitCode: 2 });
+  expect(await reports("list", "--state", "held,helt")).toMatchObject({
+    exitCode: 2,
+    stdout: "",
+    stderr: expect.stringContaining("no such state: helt"),
+  });
   expect(await reports("lunch")).toMatchObject({ exitCode: 2 });
 });

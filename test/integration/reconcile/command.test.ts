@@ -94,6 +94,19 @@ describe("it only looks", () => {
     expect(incomparable).toContainEqual({ stripeCustomerId: id, eventName: "output_tokens" });
   });
 
+  test("a customer that Stripe does not have keeps nobody else from being compared", async () => {
+    const world = await startReported();
+    await world.use(9, 1n, { customerId: "cus_mistyped" });
+    await world.flush();
+    await world.later();
+    await world.foreign(5, 4n);
+    const { exitCode, stdout } = await reconcile(world, "--json");
+    expect(exitCode).toBe(1);
+    const { drifts, incomparable } = JSON.parse(stdout);
+    expect(drifts).toMatchObject([{ stripeCustomerId: world.customer, counted: "4", explanation: "foreign" }]);
+    expect(incomparable).toEqual([{ stripeCustomerId: "cus_mistyped", eventName: "tokens" }]);
+  });
+
   test("what waits is said to wait", async () => {
     const world = await startReported();
     await world.use(9, 1n);

@@ -101,6 +101,7 @@ export async function startWorld(
       METERING_RECONCILE_LAG: "10m",
     },
     simulator,
+    sink,
     stripe,
     customer,
     tenure,

@@ -161,6 +161,25 @@ describe("the drain", () => {
     expect(on.ledger.gaps).toHaveLength(1);
   });
 
+  it("reports it when the stream lost everything, and begins anew after the cursor", async () => {
+    const on = bench();
+    on.stream.append(usageRecord());
+    const first = start(on);
+    await until(() => isDrained(on));
+    await first.stop();
+    const { cursor } = on.ledger.shard(0);
+    on.stream.append(usageRecord());
+    on.stream.loseTail(2);
+    await on.clock.sleep(60_000);
+    const after = usageRecord();
+    expect(compareEntryIds(on.stream.append(after), cursor)).toBeGreaterThan(0);
+    expect(on.stream.entries[0]?.previousEntryId).toBe("0-0");
+    start(on);
+    await until(() => isDrained(on));
+    expect(on.ledger.counted.at(-1)).toBe(after.idempotencyKey);
+    expect(on.ledger.gaps).toHaveLength(1);
+  });
+
   it("trims nothing of a stream that lost its tail between apply and trim", async () => {
     const late = usageRecord();
     let armed = true;

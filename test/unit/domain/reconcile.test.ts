@@ -64,6 +64,7 @@ function view(counted: bigint, reports: readonly SpanReport[], fields: Partial<S
     boundariesMs: [],
     errors: [],
     drafts: [],
+    finals: [],
     open: undefined,
     dismissed: [],
     ...fields,

@@ -54,13 +54,8 @@ describe("help", () => {
       const { code, stdout, stderr } = await metering([...name.split(" "), "--help"]);
       expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
       expect(stdout).toContain(`Usage: metering ${name} `);
-      // What these print is JSON already.
-      const parts = [
-        "Settings:",
-        "Exit codes:",
-        "Example:",
-        ...(name === "serve" || name === "reports show" ? [] : ["--json"]),
-      ];
+      // A service prints nothing but log lines, and those are JSON.
+      const parts = ["Settings:", "Exit codes:", "Example:", ...(name === "serve" ? [] : ["--json"])];
       for (const part of parts) expect(stdout).toContain(part);
     },
   );
@@ -71,6 +66,8 @@ describe("a command line that is wrong", () => {
     ["an unknown command", ["lunch"], "metering: unknown command 'lunch'\n"],
     ["a mistyped option", ["migrate", "--jsn"], "metering: unknown option '--jsn' (Did you mean --json?)\n"],
     ["one argument too many", ["migrate", "now"], /^metering: too many arguments.*\n$/],
+    ["a state that there is not", ["reports", "list", "--state", "helt"], /^metering: .*no such state: helt\n$/],
+    ["a URL that is none", ["stripe-simulator", "--webhook-url", "localhost:8081"], /^metering: .*must be http:.*\n$/],
   ])("%s is told in one line, exit code 2", async (_, args, line) => {
     const { code, stdout, stderr } = await metering(args);
     expect({ code, stdout }).toEqual({ code: 2, stdout: "" });
@@ -83,6 +80,21 @@ describe("a command line that is wrong", () => {
     expect(code).toBe(2);
     expect(stderr).toContain("Usage: metering <command>");
   });
+});
+
+test.each([
+  ["that cannot be opened", "no-such-directory/data.jsonl", "cannot be opened"],
+  ["that is no data file", "package.json", "cannot be replayed"],
+])("stripe-simulator tells of a file %s in one line, exit code 1", async (_, file, why) => {
+  const { code, stdout, stderr } = await metering(["stripe-simulator", "--data", file], { STRIPE_SIMULATOR_PORT: "0" });
+  expect({ code, stdout }).toEqual({ code: 1, stdout: "" });
+  expect(stderr).toMatch(new RegExp(`^metering: the data file ${file} ${why}.*\\n$`));
+});
+
+test("stripe setup without a key says that neither a key nor a running service is there", async () => {
+  const { code, stderr } = await metering(["stripe", "setup", "--dry-run"]);
+  expect(code).toBe(2);
+  expect(stderr).toMatch(/^metering: STRIPE_SECRET_KEY is not set, and no "metering dev" is up on .*\n$/);
 });
 
 describe("check-config", () => {
@@ -102,6 +114,8 @@ describe("check-config", () => {
   test("shows what is billed as what, and what setup would make", async () => {
     const environment = { METERING_CONFIG: "examples/token-billing.config.json" };
     const { stdout } = await metering(["check-config"], environment);
+    expect(stdout).toMatch(/^METERING_RETENTION +40d$/m);
+    expect(stdout).toMatch(/^METERING_LEASE_RENEW +1500ms$/m);
     expect(stdout).toContain("input_tokens of * -> token-billing-tokens model={stripe_model} token_type=input\n");
     const { catalog } = JSON.parse((await metering(["check-config", "--json"], environment)).stdout);
     expect(catalog.billing[0].payload).toEqual({ model: "{stripe_model}", token_type: "input" });

@@ -48,6 +48,9 @@ test("other commands find the running service; what is set wins; secrets stay wi
   });
   withdraw();
   await expect(serviceEnvironment({ METERING_DATA_DIR: dir })).rejects.toThrow("DATABASE_URL is not set, and no");
+  await expect(serviceEnvironment({ METERING_DATA_DIR: dir }, "stripeSecretKey")).rejects.toThrow(
+    "STRIPE_SECRET_KEY is not set, and no",
+  );
 });
 
 test("what a killed service left behind is not taken for a running one", async () => {

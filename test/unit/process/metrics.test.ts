@@ -20,7 +20,7 @@ test("what was observed is what is read", async () => {
   metrics.flush.held("outcome_unknown", 2);
   metrics.flush.backlog({ openReports: 4, otherSinkReports: 3, heldReports: 2, unmappedWindows: 1, lagMs: 10_000 }, [
     { kind: "invoice", tightestInMs: -60_000, waiting: 3, overdue: 1 },
-    { kind: "resend", tightestInMs: 0, waiting: 0, overdue: 0 },
+    { kind: "resend", tightestInMs: null, waiting: 0, overdue: 0 },
   ]);
   metrics.reconcile.compared("agree", 7);
   metrics.reconcile.repaired(-5n);
@@ -41,6 +41,7 @@ test("what was observed is what is read", async () => {
     "metering_watermark_lag_seconds 1.5",
     "metering_buffer_entries 9",
     'metering_gaps_total{reason="new_epoch"} 1',
+    'metering_gaps_total{reason="lost_entries"} 0',
     "metering_reports_planned_total 3",
     'metering_reports_held_total{reason="outcome_unknown"} 2',
     'metering_outbox{what="other_sink_reports"} 3',

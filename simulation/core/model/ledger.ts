@@ -1,0 +1,162 @@
+// The ledger's tables, and the apply, as plainly as they can be said. Each method is one transaction: all of it at one instant, or none.
+import type { ApplyOutcome, ApplyResult, CursorMove, ShardState } from "../../../src/app/ports/ledger.ts";
+import { FIRST_ENTRY_ID } from "../../../src/domain/entry-id.ts";
+import type { MeterCatalog } from "../../../src/domain/meter.ts";
+import { type RollupDelta, sumBatch } from "../../../src/domain/rollup.ts";
+import type { UsageRecord } from "../../../src/domain/usage-record.ts";
+
+export interface Gap {
+  readonly shard: number;
+  /** Undefined: from the beginning. */
+  readonly fromMs: number | undefined;
+  readonly toMs: number;
+  readonly oldEpoch: string;
+  readonly newEpoch: string;
+  readonly cursor: string;
+}
+
+/** What waits for Stripe. */
+export interface WindowRow {
+  readonly customerId: string;
+  readonly eventName: string;
+  readonly payload: string;
+  readonly windowStartMs: number;
+  readonly windowEndMs: number;
+  total: bigint;
+  reported: bigint;
+  accepted: bigint;
+  nextSequence: number;
+}
+
+/** Told what the ledger does. */
+export interface LedgerWatcher {
+  applied(record: UsageRecord): void;
+  refused(record: UsageRecord): void;
+  watermark(shard: number, beforeMs: number | undefined, afterMs: number): void;
+}
+
+export class ModelLedger {
+  readonly shardRows: { -readonly [K in keyof ShardState]: ShardState[K] }[];
+  readonly gaps: Gap[] = [];
+  /** Fingerprints by identity. */
+  readonly keys = new Map<string, string>();
+  readonly windows = new Map<string, WindowRow>();
+  readonly quarterHours = new Map<string, bigint>();
+  readonly days = new Map<string, bigint>();
+  /** Billing-period boundaries, by customer. */
+  readonly boundaries = new Map<string, readonly number[]>();
+  readonly #catalog: MeterCatalog;
+  readonly #watcher: LedgerWatcher;
+
+  constructor(shardCount: number, catalog: MeterCatalog, watcher: LedgerWatcher) {
+    this.#catalog = catalog;
+    this.#watcher = watcher;
+    this.shardRows = Array.from({ length: shardCount }, (_, shard) => {
+      return { shard, epoch: "", cursor: FIRST_ENTRY_ID, watermarkMs: undefined };
+    });
+  }
+
+  apply(records: readonly UsageRecord[], move: CursorMove | undefined): ApplyResult {
+    if (move !== undefined) {
+      const row = this.shardRows[move.shard];
+      if (row === undefined || row.epoch !== move.epoch || row.cursor !== move.fromEntryId)
+        return { kind: "cursor_moved" };
+      row.cursor = move.toEntryId;
+    }
+    const outcomes = records.map((record): ApplyOutcome => {
+      const identity = identityOf(record);
+      const known = this.keys.get(identity);
+      if (known === undefined) this.keys.set(identity, record.fingerprint);
+      return known === undefined ? "applied" : known === record.fingerprint ? "duplicate" : "key_reused";
+    });
+    this.#write(records.filter((_, i) => outcomes[i] === "applied"));
+    if (move !== undefined) {
+      for (const [i, record] of records.entries()) if (outcomes[i] === "key_reused") this.#watcher.refused(record);
+      this.#raise(move.shard, move.watermarkMs);
+    }
+    return { kind: "applied", outcomes };
+  }
+
+  shards(): readonly ShardState[] {
+    return this.shardRows.map((row) => ({ ...row }));
+  }
+
+  adoptEpoch(shard: number, fromEpoch: string, toEpoch: string, nowMs: number): boolean {
+    const row = this.shardRows[shard];
+    if (row === undefined || row.epoch !== fromEpoch) return false;
+    if (fromEpoch !== "") this.#gap(row, toEpoch, nowMs);
+    row.epoch = toEpoch;
+    row.cursor = FIRST_ENTRY_ID;
+    return true;
+  }
+
+  reportLostTail({ shard, epoch, cursor }: ShardState, nowMs: number): void {
+    const row = this.shardRows[shard];
+    if (row !== undefined && row.epoch === epoch && row.cursor === cursor) this.#gap(row, epoch, nowMs);
+  }
+
+  raiseWatermarks(seen: readonly ShardState[]): void {
+    for (const { shard, epoch, cursor, watermarkMs } of seen) {
+      const row = this.shardRows[shard];
+      if (row?.epoch === epoch && row.cursor === cursor && watermarkMs !== undefined) this.#raise(shard, watermarkMs);
+    }
+  }
+
+  #raise(shard: number, watermarkMs: number): void {
+    const row = this.shardRows[shard];
+    if (row === undefined || (row.watermarkMs !== undefined && row.watermarkMs >= watermarkMs)) return;
+    const before = row.watermarkMs;
+    row.watermarkMs = watermarkMs;
+    this.#watcher.watermark(shard, before, watermarkMs);
+  }
+
+  #gap({ shard, epoch, cursor, watermarkMs }: ShardState, newEpoch: string, nowMs: number): void {
+    const same = (gap: Gap) =>
+      gap.shard === shard && gap.oldEpoch === epoch && gap.newEpoch === newEpoch && gap.cursor === cursor;
+    if (this.gaps.some(same)) return;
+    const toMs = Math.max(nowMs, watermarkMs ?? nowMs);
+    this.gaps.push({ shard, fromMs: watermarkMs, toMs, oldEpoch: epoch, newEpoch, cursor });
+  }
+
+  #write(records: readonly UsageRecord[]): void {
+    if (records.length === 0) return;
+    const sums = sumBatch(records, this.#catalog, (customerId) => this.boundaries.get(customerId) ?? []);
+    for (const { customerId, eventName, payload, windowStartMs, windowEndMs, quantity } of sums.pending) {
+      const window = this.windowAt({ customerId, eventName, payload, windowStartMs }, windowEndMs);
+      window.total += quantity;
+    }
+    addAll(this.quarterHours, sums.quarterHours);
+    addAll(this.days, sums.days);
+    for (const record of records) this.#watcher.applied(record);
+  }
+
+  /** The window's row; made, empty, where it is not there. */
+  windowAt(key: WindowKey, windowEndMs: number): WindowRow {
+    const name = windowName(key);
+    let window = this.windows.get(name);
+    if (window === undefined) {
+      const { customerId, eventName, payload, windowStartMs } = key;
+      const empty = { total: 0n, reported: 0n, accepted: 0n, nextSequence: 0 };
+      window = { customerId, eventName, payload, windowStartMs, windowEndMs, ...empty };
+      this.windows.set(name, window);
+    }
+    return window;
+  }
+}
+
+export type WindowKey = Pick<WindowRow, "customerId" | "eventName" | "payload" | "windowStartMs">;
+
+export function windowName({ customerId, eventName, payload, windowStartMs }: WindowKey): string {
+  return `${customerId} ${windowStartMs} ${eventName} ${payload}`;
+}
+
+export function identityOf({ customerId, idempotencyKey }: Pick<UsageRecord, "customerId" | "idempotencyKey">): string {
+  return `${customerId} ${idempotencyKey}`;
+}
+
+function addAll(sums: Map<string, bigint>, deltas: readonly RollupDelta[]): void {
+  for (const { seriesId, windowStartMs, quantity } of deltas) {
+    const key = `${seriesId} ${windowStartMs}`;
+    sums.set(key, (sums.get(key) ?? 0n) + quantity);
+  }
+}

@@ -1,0 +1,143 @@
+// One seed: a world goes through its troubles, then everything must settle.
+import { Random } from "../random.ts";
+import { Clients } from "./clients.ts";
+import { Invoicing } from "./invoicing.ts";
+import { identityOf } from "./model/ledger.ts";
+import type { Violation } from "./oracle.ts";
+import { Replicas } from "./replicas.ts";
+import { disturbStores, openStores, type Stores } from "./stores.ts";
+import { unsettled } from "./unsettled.ts";
+import { drawWorld, HOUR_MS, MINUTE_MS, SECOND_MS, type World } from "./world.ts";
+
+export interface Outcome {
+  readonly seed: number;
+  readonly world: World;
+  /** The first is what ended it. */
+  readonly violations: readonly Violation[];
+  readonly steps: number;
+  /** Virtual time, troubles and settling. */
+  readonly virtualMs: number;
+  /** Counted in the ledger. */
+  readonly records: number;
+  readonly reports: number;
+  readonly lost: number;
+  readonly gaps: number;
+  /** What led to the violation; empty unless it was to be kept. */
+  readonly history: readonly string[];
+  /** Of all that happened, where it was kept. */
+  readonly digest: string;
+}
+
+const HISTORY_LINES = 60;
+
+export async function play(seed: number, keepHistory = false): Promise<Outcome> {
+  const world = drawWorld(seed);
+  const stores = openStores(world, keepHistory);
+  const { scheduler, oracle, history } = stores;
+  const replicas = new Replicas(world, stores);
+  const clients = new Clients({
+    ...stores,
+    random: new Random(seed, "clients"),
+    apis: () => replicas.apis,
+    timeoutMs: (world.pace === "minutes" ? 5 : 60) * SECOND_MS,
+    hopMs: 5,
+    onAcknowledged: (record) => {
+      // With Postgres as intake, recorded means counted.
+      if (world.intake === "postgres" && !oracle.applied.has(identityOf(record)))
+        oracle.fail(
+          "acknowledged",
+          `${identityOf(record)} was acknowledged before it was in the ledger`,
+          identityOf(record),
+        );
+    },
+  });
+  const invoicing = new Invoicing(world, stores);
+  replicas.startAll();
+  replicas.disturb();
+  replicas.disturbSends();
+  disturbStores(world, stores);
+  clients.start(world.submissions);
+  try {
+    await live(world, stores, clients, replicas, invoicing);
+  } catch (cause) {
+    oracle.fail("crash", String(cause));
+  }
+  if (oracle.violations.length === 0) stores.checks.atTheEnd(stores.ledger);
+  if (oracle.violations.length === 0) stores.money.atTheEnd(stores);
+  const [first] = oracle.violations;
+  return {
+    seed,
+    world,
+    violations: oracle.violations,
+    steps: scheduler.steps,
+    virtualMs: scheduler.nowMs - world.startMs,
+    records: oracle.applied.size,
+    reports: stores.outbox.reports.size,
+    lost: oracle.lost.length,
+    gaps: stores.ledger.gaps.length,
+    history: first === undefined ? [] : history.about(first.subjects, HISTORY_LINES),
+    digest: history.digest(),
+  };
+}
+
+/** Troubles, and what comes after them. */
+async function live(
+  world: World,
+  stores: Stores,
+  clients: Clients,
+  replicas: Replicas,
+  invoicing: Invoicing,
+): Promise<void> {
+  await stores.scheduler.run(world.endMs);
+  stores.weather.clearUp();
+  stores.stripe.clearUp();
+  stores.history.note(() => "all troubles are over");
+  await settle(world, stores, clients, replicas, invoicing);
+}
+
+/** Without troubles, within a bounded time, everything must come to its end: into the ledger first, then to Stripe and onto invoices. */
+async function settle(
+  world: World,
+  stores: Stores,
+  clients: Clients,
+  replicas: Replicas,
+  invoicing: Invoicing,
+): Promise<void> {
+  const { scheduler, oracle } = stores;
+  const drainedByMs = scheduler.nowMs + (world.pace === "minutes" ? 5 * MINUTE_MS : 12 * HOUR_MS);
+  const isDrained = () => clients.open === 0 && isCounted(world, stores);
+  await scheduler.run(drainedByMs, isDrained);
+  if (scheduler.halted) return;
+  if (!isDrained())
+    oracle.fail(
+      "liveness",
+      `what was recorded is not all in the ledger after ${drainedByMs - world.endMs} ms: ${clients.open} clients wait`,
+    );
+  replicas.slowDown();
+  const settledByMs = scheduler.nowMs + SETTLING_MAX_MS;
+  // Asked now and then: to find the answer is not for nothing.
+  while (!scheduler.halted && scheduler.nowMs < settledByMs) {
+    await scheduler.run(scheduler.nowMs + 20 * MINUTE_MS);
+    if (invoicing.isHeard && unsettled(stores).length === 0) return;
+  }
+  const left = unsettled(stores);
+  if (!scheduler.halted)
+    oracle.fail(
+      "liveness",
+      `not settled after ${SETTLING_MAX_MS} ms: ${left.map(({ what }) => what).join("; ")}`,
+      ...left.flatMap(({ subjects }) => subjects),
+    );
+}
+
+/** Longer than an open drift waits for its next look, with a day to spare. */
+const SETTLING_MAX_MS = 72 * HOUR_MS;
+
+/** Whether all shards stand at the end of their streams, and know it. */
+function isCounted({ intake }: World, { ledger, redis, oracle }: Stores): boolean {
+  if (intake === "postgres") return true;
+  if (oracle.violations.length > 0) return true;
+  return ledger.shardRows.every(({ shard, cursor, epoch }) => {
+    const stream = redis.standing(shard);
+    return stream === undefined || (stream.epoch === epoch && stream.last === cursor);
+  });
+}

@@ -1,0 +1,177 @@
+// Faults put into production's code on purpose, each of which the simulation must find. One that it does not find would be one that it
+// could not find in earnest.
+
+export interface Sabotage {
+  readonly name: string;
+  /** From the root of the repository. */
+  readonly file: string;
+  /** Found exactly once in the file. */
+  readonly find: string;
+  readonly replace: string;
+}
+
+const SHARD_DRAIN = "src/app/shard-drain.ts";
+const REPORT = "src/domain/report.ts";
+
+export const SABOTAGES: readonly Sabotage[] = [
+  {
+    name: "the drain trims before the commit",
+    file: SHARD_DRAIN,
+    find: "    const result = await ledger.apply(records, move);",
+    replace: "    await stream.trim(shard, toEntryId);\n    const result = await ledger.apply(records, move);",
+  },
+  {
+    name: "the cursor passes entries that were not read",
+    file: SHARD_DRAIN,
+    find: "    const toEntryId = last.entryId;",
+    replace: "    const toEntryId = (await stream.state(shard)).lastEntryId;",
+  },
+  {
+    name: "entries of another epoch are taken like any other",
+    file: SHARD_DRAIN,
+    find: "      if (state.epoch !== at.epoch) return await this.#adopt(at, state);\n      // Else",
+    replace: "      // Else",
+  },
+  {
+    name: "entries need not follow one another",
+    file: SHARD_DRAIN,
+    find: "    if (!follows) return entries.slice(0, i);\n",
+    replace: "",
+  },
+  {
+    // As it was until the simulation found it.
+    name: "a stream may begin anew within an epoch",
+    file: SHARD_DRAIN,
+    find: "    const follows = entry.previousEntryId === previous ||",
+    replace: "    const follows = entry.previousEntryId === previous || entry.previousEntryId === FIRST_ENTRY_ID ||",
+  },
+  {
+    name: "a stream that came back without its tail is not looked for",
+    file: SHARD_DRAIN,
+    find: "    if (order < 0 || (order > 0 && isEmpty)) {",
+    replace: "    if (order > 0 && isEmpty) {",
+  },
+  {
+    name: "a lost tail is not reported",
+    file: SHARD_DRAIN,
+    find: "    await ledger.reportLostTail(standing, nowMs);\n",
+    replace: "",
+  },
+  {
+    name: "a shard counts as drained while entries wait",
+    file: SHARD_DRAIN,
+    find: "    const seen = order === 0 ? { ...at, watermarkMs: Math.max(state.nowMs, at.watermarkMs ?? 0) } : at;\n    if (order === 0) onDrained(seen);",
+    replace:
+      "    const seen = { ...at, watermarkMs: Math.max(state.nowMs, at.watermarkMs ?? 0) };\n    onDrained(seen);",
+  },
+  {
+    name: "the watermark is the drain's own clock",
+    file: SHARD_DRAIN,
+    find: "    const watermarkMs = Math.max(entryTimeMs(toEntryId), at.watermarkMs ?? 0);",
+    replace: "    const watermarkMs = Math.max(this.#options.clock.nowMs(), at.watermarkMs ?? 0);",
+  },
+  {
+    name: "a group commit is answered before it is done",
+    file: "src/app/group-commit.ts",
+    find: "        const results = await this.#options.commit(items);",
+    replace:
+      '        void this.#options.commit(items).catch(() => {});\n        const results = items.map(() => ({ outcome: "recorded", position: undefined }) as Out);',
+  },
+  {
+    name: "the fingerprint leaves out the quantities",
+    file: "src/domain/usage-record.ts",
+    find: "    sent.measurements.map((m) => [m.meter, m.quantity.toString()]),",
+    replace: "    sent.measurements.map((m) => m.meter),",
+  },
+  {
+    name: "a rollup keeps the first record of a batch alone",
+    file: "src/domain/rollup.ts",
+    find: "    sum.quantity += quantity;\n    sum.recordCount += 1n;",
+    replace: "    sum.recordCount += 1n;",
+  },
+  {
+    name: "windows are not cut at the start of a period",
+    file: "src/domain/window.ts",
+    find: "    if (boundary > startMs && boundary <= timeMs) startMs = boundary;\n",
+    replace: "",
+  },
+  {
+    name: "a window is planned whole again",
+    file: REPORT,
+    find: "    return splitValue(window.total - window.reported).map(",
+    replace: "    return splitValue(window.total).map(",
+  },
+  {
+    name: "sequences of a window begin anew with each plan",
+    file: REPORT,
+    find: "      const sequence = window.nextSequence + i;",
+    replace: "      const sequence = i;",
+  },
+  {
+    name: "usage of a closed period is planned into it",
+    file: "src/domain/late-usage.ts",
+    find: "  if (!window.periodClosed && !tooOld) return",
+    replace: "  if (!tooOld) return",
+  },
+  {
+    name: "reports are sent again after Stripe has forgotten them",
+    file: REPORT,
+    find: "  return firstAttemptMs === undefined || nowMs - firstAttemptMs < RESEND_HORIZON_MS;",
+    replace: "  return true;",
+  },
+  {
+    name: "a send of unknown fate counts as not sent",
+    file: REPORT,
+    find: '      const state = kind === "throttled" ? before : "unknown";',
+    replace: '      const state = kind === "throttled" ? before : "planned";',
+  },
+  {
+    name: "a report that is given back counts as never sent",
+    file: REPORT,
+    find: '  const untouched = before === "planned";\n  return { state: before,',
+    replace: '  const untouched = true;\n  return { state: "planned",',
+  },
+  {
+    name: "a duplicate is taken for a refusal",
+    file: REPORT,
+    find: '    case "accepted":\n    case "duplicate":\n      return',
+    replace:
+      '    case "duplicate":\n      return { ...ended, state: "held", reason: "duplicate" };\n    case "accepted":\n      return',
+  },
+  {
+    name: "outcomes are not recorded",
+    file: "src/app/flush.ts",
+    find: "    await reports.settle(tenure.grant, result.settled); // 4\n",
+    replace: "",
+  },
+  {
+    name: "a leader goes on when its lease is lost",
+    file: "src/app/hold-lease.ts",
+    find: "    return !this.#lost.signal.aborted && !this.stopping.aborted && this.#options.clock.monotonicMs() < this.#expiresMs;",
+    replace: "    return !this.stopping.aborted;",
+  },
+  {
+    name: "a customer's events are sent side by side",
+    file: "src/app/send-round.ts",
+    find: '    if (sink.serial || report.kind === "cancel") return',
+    replace: '    if (report.kind === "cancel") return',
+  },
+  {
+    name: "a drift is repaired without being booked",
+    file: "src/domain/reconcile.ts",
+    find: '    booking: { ...frozen(nextSequence), kind: "drift",',
+    replace: '    booking: { ...frozen(nextSequence), kind: "unbilled",',
+  },
+  {
+    name: "Stripe's sums are taken as they are",
+    file: "src/domain/reconcile.ts",
+    find: '  if (difference === 0n || view.dismissed.includes(difference)) return { kind: "agree", ...all };',
+    replace: '  if (difference <= 0n) return { kind: "agree", ...all };',
+  },
+  {
+    name: "what an invoice left out is carried on and not taken out",
+    file: "src/domain/invoiced-period.ts",
+    find: '    ...values.map((value) => ({ kind: "unbilled", value: -value, timestampMs: period.startMs, late: false }) as const),\n',
+    replace: "",
+  },
+];

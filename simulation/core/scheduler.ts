@@ -1,0 +1,104 @@
+// The order of everything. One thread, virtual time: each step runs the next thing that is due, and then all that follows from it at once,
+// before time or anything else moves on. What is due at one instant comes in an order drawn from the seed.
+import type { Random } from "../random.ts";
+
+/** Something that is to happen. */
+export interface Task {
+  readonly atMs: number;
+  readonly order: number;
+  readonly run: () => void;
+  cancelled: boolean;
+}
+
+/** No world needs so many: something goes round and round. */
+const STEPS_MAX = 2_000_000;
+
+export class Scheduler {
+  readonly #random: Random;
+  /** A binary heap by time and order. */
+  readonly #heap: Task[] = [];
+  #nowMs: number;
+  #steps = 0;
+  /** Set to end `run` after the step that is under way. */
+  halted = false;
+
+  constructor(startMs: number, random: Random) {
+    this.#nowMs = startMs;
+    this.#random = random;
+  }
+
+  /** True time, which no part of the service can read: each has a clock of its own. */
+  get nowMs(): number {
+    return this.#nowMs;
+  }
+
+  get steps(): number {
+    return this.#steps;
+  }
+
+  after(delayMs: number, run: () => void): Task {
+    return this.at(this.#nowMs + Math.max(0, delayMs), run);
+  }
+
+  at(atMs: number, run: () => void): Task {
+    const task = { atMs: Math.max(atMs, this.#nowMs), order: this.#random.unit(), run, cancelled: false };
+    this.#push(task);
+    return task;
+  }
+
+  /** Runs what is due until `untilMs`, until `isOver` says so, or until it is halted. `isOver` is asked between steps. */
+  async run(untilMs: number, isOver: () => boolean = () => false): Promise<void> {
+    while (!this.halted && !isOver()) {
+      const next = this.#heap[0];
+      if (next === undefined || next.atMs > untilMs) {
+        this.#nowMs = Math.max(this.#nowMs, untilMs);
+        return;
+      }
+      this.#pop();
+      if (next.cancelled) continue;
+      this.#nowMs = next.atMs;
+      this.#steps += 1;
+      if (this.#steps > STEPS_MAX) throw new Error(`${STEPS_MAX} steps, and no end`);
+      next.run();
+      await allFollowed();
+    }
+  }
+
+  #push(task: Task): void {
+    const heap = this.#heap;
+    let i = heap.push(task) - 1;
+    while (i > 0) {
+      const up = (i - 1) >> 1;
+      const parent = heap[up] as Task;
+      if (!isBefore(task, parent)) break;
+      heap[i] = parent;
+      i = up;
+    }
+    heap[i] = task;
+  }
+
+  #pop(): void {
+    const heap = this.#heap;
+    const last = heap.pop() as Task;
+    if (heap.length === 0) return;
+    let i = 0;
+    for (;;) {
+      let child = 2 * i + 1;
+      if (child >= heap.length) break;
+      if (child + 1 < heap.length && isBefore(heap[child + 1] as Task, heap[child] as Task)) child += 1;
+      if (!isBefore(heap[child] as Task, last)) break;
+      heap[i] = heap[child] as Task;
+      i = child;
+    }
+    heap[i] = last;
+  }
+}
+
+function isBefore(a: Task, b: Task): boolean {
+  return a.atMs < b.atMs || (a.atMs === b.atMs && a.order < b.order);
+}
+
+/** Resolves when no promise has anything left to run. Immediates come in the order in which they were asked for, so nothing is left to chance. */
+function allFollowed(): Promise<void> {
+  return new Promise((resolve) => setImmediate(resolve));
+}

@@ -1,0 +1,66 @@
+// What is still under way between the ledger and Stripe, once troubles are over. In the end there is nothing.
+
+import { isOpen, type ReportRow } from "./model/outbox.ts";
+import type { DriftRow } from "./model/reconciliation.ts";
+import { isUncompared } from "./model/reconciliation.ts";
+import type { Stores } from "./stores.ts";
+import { MINUTE_MS } from "./world.ts";
+
+export interface Unsettled {
+  readonly what: string;
+  readonly subjects: readonly string[];
+}
+
+/** A drift in a minute that two periods share, of which nobody can say whose it is: it waits for a person, and with it all of that minute. */
+export function waitsForAPerson({ state, hindrance }: DriftRow): boolean {
+  return state === "open" && hindrance === "boundary";
+}
+
+export function isInDrift(report: ReportRow, drifts: readonly DriftRow[]): boolean {
+  return drifts.some(
+    ({ stripeCustomerId, eventName, startMs, endMs }) =>
+      report.stripeCustomerId === stripeCustomerId &&
+      report.eventName === eventName &&
+      startMs <= report.timestampMs &&
+      report.timestampMs < endMs,
+  );
+}
+
+export function unsettled({ ledger, outbox, billing, reconciliation, scheduler }: Stores): Unsettled[] {
+  const nameOf = (of: { readonly customerId: string; readonly eventName: string }) =>
+    `${of.customerId} ${of.eventName}`;
+  const nowMs = scheduler.nowMs - MINUTE_MS;
+  const waiting = reconciliation.drifts.filter(waitsForAPerson);
+  const windows = [...ledger.windows.values()].filter((w) => w.total !== w.reported && w.windowEndMs <= nowMs);
+  const isUnderWay = (r: ReportRow) =>
+    isOpen(r) || r.state === "sent" || isUncompared(r) || (r.state === "held" && r.reason === "outcome_unknown");
+  const reports = [...outbox.reports.values()].filter((r) => isUnderWay(r) && !isInDrift(r, waiting));
+  const drifts = reconciliation.drifts.filter((drift) => drift.state === "open" && !waitsForAPerson(drift));
+  const closable = billing.periods.filter(
+    (p) =>
+      p.billed !== undefined &&
+      !p.closed &&
+      !waiting.some(
+        (d) =>
+          d.stripeCustomerId === p.stripeCustomerId &&
+          d.eventName === p.eventName &&
+          d.startMs < p.endMs &&
+          d.endMs > p.startMs,
+      ),
+  );
+  const requests = [...outbox.requestedHours.values()].filter(
+    (q) => !waiting.some((d) => d.stripeCustomerId === q.stripeCustomerId && d.eventName === q.eventName),
+  );
+  const customerOf = (of: { readonly stripeCustomerId: string; readonly eventName: string }) =>
+    `${billing.customerOf(of.stripeCustomerId)} ${of.eventName}`;
+  return [
+    ...windows.map((w) => ({ what: `${nameOf(w)} is not planned`, subjects: [nameOf(w)] })),
+    ...reports.map((r) => ({ what: `${r.identifier} is ${r.state}`, subjects: [r.identifier, nameOf(r)] })),
+    ...drifts.map((d) => ({ what: `a drift of ${customerOf(d)} is open: ${d.hindrance}`, subjects: [customerOf(d)] })),
+    ...closable.map((p) => ({ what: `${p.invoiceId} is not closed`, subjects: [customerOf(p)] })),
+    ...requests.map((q) => ({ what: `an hour of ${customerOf(q)} is not compared`, subjects: [customerOf(q)] })),
+    ...outbox.flushRequests
+      .filter(({ done }) => !done)
+      .map(({ requestId }) => ({ what: `flush ${requestId} is not done`, subjects: [] })),
+  ];
+}

@@ -1,0 +1,57 @@
+// The simulation, as far as every run can bear it: many more seeds by hand, with `npm run simulate`.
+import { availableParallelism } from "node:os";
+import { readFileSync } from "node:fs";
+import { expect, test } from "vitest";
+import { play } from "../../simulation/core/play.ts";
+import { REGRESSIONS } from "../../simulation/core/regressions.ts";
+import { runSeeds, type SeedResult } from "../../simulation/core/run-seeds.ts";
+import { SABOTAGES } from "../../simulation/core/sabotages.ts";
+import { pickSeed } from "../support/seed.ts";
+
+/** Half of them the same each time, half of them new. */
+const SEEDS = 150;
+const LIMIT_MS = 240_000;
+
+async function failuresOf(seeds: readonly number[]): Promise<string[]> {
+  const failures: string[] = [];
+  const onResult = ({ seed, violation }: SeedResult) => {
+    if (violation !== undefined)
+      failures.push(`${violation.checker}: ${violation.message}; again: npm run simulate -- --seed ${seed}`);
+    return true;
+  };
+  await runSeeds({ seeds, threads: availableParallelism(), onResult });
+  return failures;
+}
+
+const from = (first: number) => Array.from({ length: SEEDS }, (_, i) => first + i);
+
+test("seeds that once failed do not", { timeout: LIMIT_MS }, async () => {
+  expect(await failuresOf(REGRESSIONS.map(({ seed }) => seed))).toEqual([]);
+});
+
+test("nothing is lost and nothing counted twice, whatever fails", { timeout: LIMIT_MS }, async () => {
+  expect(await failuresOf(from(1))).toEqual([]);
+});
+
+test("nor in worlds that nobody has seen", { timeout: LIMIT_MS }, async () => {
+  const first = pickSeed();
+  console.info(`npm run simulate -- --seeds ${SEEDS} --from ${first}`);
+  expect(await failuresOf(from(first))).toEqual([]);
+});
+
+test("a seed gives the same history again", { timeout: LIMIT_MS }, async () => {
+  for (const seed of [1, 2, 3, 6, 8]) {
+    const first = await play(seed, true);
+    expect((await play(seed, true)).digest).toBe(first.digest);
+  }
+  expect((await play(4, true)).digest).not.toBe((await play(5, true)).digest);
+});
+
+test("every sabotage fits the code that it is of", () => {
+  const misfits = SABOTAGES.filter(({ file, find }) => {
+    const text = readFileSync(new URL(`../../${file}`, import.meta.url), "utf8");
+    return text.split(find).length !== 2;
+  });
+  expect(misfits.map(({ name }) => name)).toEqual([]);
+  expect(SABOTAGES.length).toBeGreaterThanOrEqual(12);
+});
