@@ -1,6 +1,7 @@
 // What it costs to find and freeze what changed, where nearly nothing did: one pass of the flush over the windows of many customers.
-import type { Tenure } from "../../src/app/hold-lease.ts";
+
 import { FLUSH_SETTINGS, Flush } from "../../src/app/flush.ts";
+import type { Tenure } from "../../src/app/hold-lease.ts";
 import type { MeterSink } from "../../src/app/ports/reports.ts";
 import { openDeployment } from "../../src/postgres/deployment.ts";
 import { postgresFlushRequests } from "../../src/postgres/flush-requests.ts";

@@ -1,6 +1,7 @@
 // The simulation, as far as every run can bear it: many more seeds by hand, with `npm run simulate`.
-import { availableParallelism } from "node:os";
+
 import { readFileSync } from "node:fs";
+import { availableParallelism } from "node:os";
 import { expect, test } from "vitest";
 import { play } from "../../simulation/core/play.ts";
 import { REGRESSIONS } from "../../simulation/core/regressions.ts";

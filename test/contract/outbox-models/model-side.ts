@@ -1,7 +1,5 @@
 // The models, called at once, with no wire between.
-import type { InvoicedPeriods } from "../../../src/app/ports/invoiced-periods.ts";
-import type { Reconciliation } from "../../../src/app/ports/reconciliation.ts";
-import type { ClaimedReport, FlushRequests, Lease, LeaseGrant, Reports } from "../../../src/app/ports/reports.ts";
+
 import { CATALOG } from "../../../simulation/catalog.ts";
 import { Billing } from "../../../simulation/core/model/billing.ts";
 import { ModelInvoicedPeriods } from "../../../simulation/core/model/invoiced-periods.ts";
@@ -9,6 +7,9 @@ import { ModelLease } from "../../../simulation/core/model/lease.ts";
 import { ModelLedger } from "../../../simulation/core/model/ledger.ts";
 import { ModelOutbox } from "../../../simulation/core/model/outbox.ts";
 import { ModelReconciliation } from "../../../simulation/core/model/reconciliation.ts";
+import type { InvoicedPeriods } from "../../../src/app/ports/invoiced-periods.ts";
+import type { Reconciliation } from "../../../src/app/ports/reconciliation.ts";
+import type { ClaimedReport, FlushRequests, Lease, LeaseGrant, Reports } from "../../../src/app/ports/reports.ts";
 import { BOUNDARIES, CUSTOMERS, LAG_MS } from "./operations.ts";
 import { inOrder, type PeriodState, type Rows, type Side } from "./side.ts";
 

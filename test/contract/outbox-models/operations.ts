@@ -1,10 +1,11 @@
 // What is done to both sides: each operation is drawn once and run on both, and draws nothing more while it runs.
+
+import type { Random } from "../../../simulation/random.ts";
 import type { FlushScope, LeaseGrant, PlanCursor } from "../../../src/app/ports/reports.ts";
-import { closePeriod } from "../../../src/domain/invoiced-period.ts";
 import { isTaken, sumOf } from "../../../src/domain/explain-drift.ts";
+import { closePeriod } from "../../../src/domain/invoiced-period.ts";
 import { decide, freezeRemedy, type SpanView } from "../../../src/domain/reconcile.ts";
 import { giveBack, planReports, type SinkOutcome, settle } from "../../../src/domain/report.ts";
-import type { Random } from "../../../simulation/random.ts";
 import type { Side } from "./side.ts";
 
 export const CUSTOMERS = ["cus_0", "cus_1"];

@@ -1,4 +1,6 @@
 // The statements, on a database of virtual time.
+
+import type { VirtualDatabase } from "../../../simulation/virtual-database.ts";
 import type { InvoicedPeriods } from "../../../src/app/ports/invoiced-periods.ts";
 import type { Reconciliation } from "../../../src/app/ports/reconciliation.ts";
 import type { ClaimedReport, FlushRequests, Lease, LeaseGrant, Reports } from "../../../src/app/ports/reports.ts";
@@ -10,7 +12,6 @@ import { postgresLease } from "../../../src/postgres/lease.ts";
 import { inTransaction, type Pool } from "../../../src/postgres/pool.ts";
 import { postgresReconciliation } from "../../../src/postgres/reconciliation.ts";
 import { postgresReports } from "../../../src/postgres/reports.ts";
-import type { VirtualDatabase } from "../../../simulation/virtual-database.ts";
 import { BOUNDARIES, CUSTOMERS, LAG_MS } from "./operations.ts";
 import { inOrder, type PeriodState, type Rows, type Side } from "./side.ts";
 

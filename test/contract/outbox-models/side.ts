@@ -1,7 +1,7 @@
 // One side of the comparison: the ports, and what a test does to the tables behind them.
 import type { InvoicedPeriods } from "../../../src/app/ports/invoiced-periods.ts";
 import type { Reconciliation } from "../../../src/app/ports/reconciliation.ts";
-import type { FlushRequests, Lease, LeaseGrant, Reports, ClaimedReport } from "../../../src/app/ports/reports.ts";
+import type { ClaimedReport, FlushRequests, Lease, LeaseGrant, Reports } from "../../../src/app/ports/reports.ts";
 
 /** A period of an invoice, as Stripe has it. */
 export interface PeriodState {

@@ -7,7 +7,7 @@ import { MeteringClient } from "../../../src/rpc/client.ts";
 import { testClock } from "../../support/clock.ts";
 import { createTestDatabase } from "../../support/postgres.ts";
 import { pickSeed } from "../../support/seed.ts";
-import { startService, type ServiceProcess, WEBHOOK_SECRET } from "../../support/service.ts";
+import { type ServiceProcess, startService, WEBHOOK_SECRET } from "../../support/service.ts";
 import { attack } from "./attacks.ts";
 import { Chance } from "./chance.ts";
 import { open } from "./wire.ts";

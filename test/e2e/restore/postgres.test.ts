@@ -1,7 +1,7 @@
 // The runbook's "A restored database", step by step: with its own commands, on a real base backup.
 import { expect, test, vi } from "vitest";
-import { describeWithRedis } from "../../support/redis.ts";
 import { PostgresServer } from "../../support/postgres-server.ts";
+import { describeWithRedis } from "../../support/redis.ts";
 import { startService } from "../../support/service.ts";
 import { EVENT_S, Scene, type Sent } from "./scene.ts";
 

@@ -1,10 +1,11 @@
 // What the audit's tests share: a ledger that is written as in production, and ways to spoil it.
-import type { MeterCatalog } from "../../../src/domain/meter.ts";
-import type { UsageRecord } from "../../../src/domain/usage-record.ts";
-import { planReports } from "../../../src/domain/report.ts";
-import type { Difference } from "../../../src/domain/audit.ts";
+
 import { customerDays } from "../../../src/app/audit.ts";
 import type { DayRebuild } from "../../../src/app/ports/audit.ts";
+import type { Difference } from "../../../src/domain/audit.ts";
+import type { MeterCatalog } from "../../../src/domain/meter.ts";
+import { planReports } from "../../../src/domain/report.ts";
+import type { UsageRecord } from "../../../src/domain/usage-record.ts";
 import { postgresAccounts } from "../../../src/postgres/accounts.ts";
 import { postgresAudit } from "../../../src/postgres/audit.ts";
 import { postgresLease } from "../../../src/postgres/lease.ts";

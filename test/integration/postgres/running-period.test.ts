@@ -2,8 +2,8 @@
 import { expect, onTestFinished, test } from "vitest";
 import { closePeriod } from "../../../src/domain/invoiced-period.ts";
 import { type PendingWindow, planReports } from "../../../src/domain/report.ts";
-import { saveInvoice as saveInvoiceState } from "../../../src/postgres/invoices.ts";
 import { postgresInvoicedPeriods } from "../../../src/postgres/invoiced-periods.ts";
+import { saveInvoice as saveInvoiceState } from "../../../src/postgres/invoices.ts";
 import { postgresLease } from "../../../src/postgres/lease.ts";
 import type { Pool } from "../../../src/postgres/pool.ts";
 import { postgresReports } from "../../../src/postgres/reports.ts";
