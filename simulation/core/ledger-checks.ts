@@ -1,4 +1,5 @@
 // Rules about the way into the ledger, looked at whenever something moves, and in the end.
+import { compareEntryIds } from "../../src/domain/entry-id.ts";
 import { shardOf } from "../../src/domain/shard.ts";
 import type { UsageRecord } from "../../src/domain/usage-record.ts";
 import type { History } from "./history.ts";
@@ -14,6 +15,8 @@ export class LedgerChecks implements LedgerWatcher, RedisWatcher {
   readonly #history: History;
   /** Entries of each shard that the watermark has not passed, in order. */
   readonly #ahead = new Map<number, StoredEntry[]>();
+  /** Where the ledger stands in a shard's stream. */
+  cursorOf: (shard: number) => { readonly epoch: string; readonly cursor: string } | undefined = () => undefined;
   readonly #watermarks = new Map<number, number>();
 
   /** First entries of tails that were lost after the ledger had some of them: those losses can be seen, and must be. */
@@ -46,7 +49,12 @@ export class LedgerChecks implements LedgerWatcher, RedisWatcher {
    */
   lost(shard: number, entries: readonly StoredEntry[], why: "wiped" | "failed over"): void {
     const [first] = entries;
-    const wasSeen = first?.records.every((record) => this.#oracle.applied.has(identityOf(record))) === true;
+    const cursor = this.cursorOf(shard);
+    const wasSeen =
+      first !== undefined &&
+      cursor !== undefined &&
+      cursor.epoch === first.epoch &&
+      compareEntryIds(cursor.cursor, first.entryId) >= 0;
     if (why === "failed over" && wasSeen && first !== undefined)
       this.#cutTails.push({ shard, appendedMs: first.appendedMs });
     const isExcused = why === "failed over" && !wasSeen && !this.#waitsForReplicas;

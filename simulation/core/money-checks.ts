@@ -135,10 +135,12 @@ export class MoneyChecks implements OutboxWatcher, SinkWatcher, StripeWatcher {
         const open = drifts.filter(
           (d) => d.stripeCustomerId === billing.stripeCustomerOf(customerId) && d.eventName === eventName,
         );
-        const difference = open.reduce((sum, { counted, expected }) => sum + counted - expected, 0n);
-        const believed = own.filter((r) => r.kind !== "unbilled" && (r.state === "accepted" || isInDrift(r, open)));
-        const counted = stripe.total(billing.stripeCustomerOf(customerId) ?? "", eventName);
-        this.#same("stripe", name, "Stripe counted", counted - difference, "is believed", sumOf(believed));
+        const believed = own.filter((r) => r.kind !== "unbilled" && r.state === "accepted" && !isInDrift(r, open));
+        const stripeCustomerId = billing.stripeCustomerOf(customerId) ?? "";
+        // What waits for a person is left aside on both sides.
+        const aside = open.reduce((sum, drift) => sum + stripe.total(stripeCustomerId, eventName, drift), 0n);
+        const counted = stripe.total(stripeCustomerId, eventName) - aside;
+        this.#same("stripe", name, "Stripe counted", counted, "is believed", sumOf(believed));
       }
     }
     for (const window of ledger.windows.values()) {

@@ -1,6 +1,7 @@
 // The service's processes: what runs in them is production's code, on the ports of this simulation.
 import { closePeriods } from "../../src/app/close-periods.ts";
 import { Drain } from "../../src/app/drain.ts";
+import { followStreams } from "../../src/app/follow-streams.ts";
 import { Flush } from "../../src/app/flush.ts";
 import { LEASE_TIMING, runWhileHeld, type Tenure } from "../../src/app/hold-lease.ts";
 import { leadAll, repeatedly } from "../../src/app/lead.ts";
@@ -138,7 +139,18 @@ export class Replicas {
       waitReplicasTimeoutMs: SECOND_MS,
       onFailure: () => {},
     });
-    this.#apis.set(slot, { machine, intake: opened });
+    this.#openApi(slot, { machine, intake: opened });
+  }
+
+  /** A process that cannot start is started again until it can. */
+  #openApi(slot: number, api: Api): void {
+    const { machine } = api;
+    const { redisWire, redis, databaseWire, ledger, scheduler } = this.#stores;
+    const stream = shardStream(machine, redisWire, redis, { randomId: this.#newId, blockMs: SECOND_MS });
+    followStreams({ ledger: ledgerPort(machine, databaseWire, ledger), stream }).then(
+      () => this.#apis.set(slot, api),
+      () => scheduler.after(SECOND_MS, () => machine.deliver(() => this.#openApi(slot, api))),
+    );
   }
 
   readonly #newId = (): string => {

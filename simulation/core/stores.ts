@@ -60,6 +60,7 @@ export function openStores(world: World, keepHistory: boolean): Stores {
   const redisNowMs = new Machine("redis", scheduler, drawDrift(clocks)).clock().nowMs;
   const databaseNowMs = new Machine("postgres", scheduler, drawDrift(clocks)).clock().nowMs;
   const ledger = new ModelLedger(shardCount, CATALOG, checks);
+  checks.cursorOf = (shard) => ledger.shardRows[shard];
   for (const { customerId, boundariesMs } of customers) ledger.boundaries.set(customerId, boundariesMs);
   const money = new MoneyChecks(oracle, history, scheduler, ledger.boundaries);
   const lease = new ModelLease(databaseNowMs, (epoch, holder) => money.leads(epoch, holder));

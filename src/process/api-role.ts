@@ -1,5 +1,6 @@
 // The role "api": gRPC for backends, Connect and gRPC-Web for browsers.
 import { randomUUID } from "node:crypto";
+import { followStreams } from "../app/follow-streams.ts";
 import { getUsage } from "../app/get-usage.ts";
 import { OpaqueTokens } from "../app/opaque-tokens.ts";
 import type { Durability, Intake } from "../app/ports/intake.ts";
@@ -13,6 +14,7 @@ import { postgresUsageReader } from "../postgres/usage-reader.ts";
 import { postgresVoids } from "../postgres/void.ts";
 import { probeDurability } from "../redis/durability.ts";
 import { REDIS_INTAKE_LIMITS, redisIntake } from "../redis/intake.ts";
+import { redisStreamStates } from "../redis/stream.ts";
 import { AdminHandlers } from "../rpc/admin-handlers.ts";
 import { ConnectServer } from "../rpc/connect-server.ts";
 import { DEFAULT_CALL_LIMITS } from "../rpc/edge.ts";
@@ -36,7 +38,11 @@ const REPLICA_WAIT_TIMEOUT_MS = 1_000;
 
 /** Listens on both ports; health says SERVING once the intake was seen to be up. */
 export async function startApi(foundation: Foundation, closers: Closers): Promise<ApiRole> {
-  const { config, catalog, deployment, pool, metrics, logger } = foundation;
+  const { config, catalog, deployment, pool, redis, metrics, logger } = foundation;
+  if (redis !== undefined) {
+    const ledger = postgresLedger(pool, catalog, deployment.shardCount);
+    await followStreams({ ledger, stream: redisStreamStates(redis.client, randomUUID) });
+  }
   const intake = openIntake(foundation);
   const tokens = new OpaqueTokens(deployment.tokenKey);
   const limits = { ...DEFAULT_CALL_LIMITS, maxStreams: config.maxStreams };

@@ -27,6 +27,11 @@ export function redisShardStream(options: RedisShardStreamOptions): ShardStream 
   return new RedisShardStream(options);
 }
 
+/** As much of the streams as can be asked without reading them. */
+export function redisStreamStates(client: Redis, randomId: () => string): Pick<ShardStream, "state"> {
+  return { state: (shard) => runState(client, shard, randomId()) };
+}
+
 class RedisShardStream implements ShardStream {
   readonly #options: RedisShardStreamOptions;
   readonly #readers = new Map<number, Redis>();

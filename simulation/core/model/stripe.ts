@@ -10,6 +10,7 @@ const HOUR_MS = 60 * MINUTE_MS;
 const IDENTIFIER_MS = DAY_MS;
 /** A draft becomes final so long after its period's end. */
 const GRACE_MS = HOUR_MS;
+const ALL_TIME: Interval = { startMs: Number.NEGATIVE_INFINITY, endMs: Number.POSITIVE_INFINITY };
 
 interface CountedEvent {
   readonly report: Report;
@@ -142,9 +143,9 @@ export class ModelStripe {
     return sums;
   }
 
-  /** All that it counted, ever. */
-  total(stripeCustomerId: string, eventName: string): bigint {
-    return this.#total(stripeCustomerId, eventName, Number.NEGATIVE_INFINITY, Number.POSITIVE_INFINITY, () => true);
+  /** All that it counted, in all time or over some, whether sums show it or not. */
+  total(stripeCustomerId: string, eventName: string, { startMs, endMs }: Interval = ALL_TIME): bigint {
+    return this.#total(stripeCustomerId, eventName, startMs, endMs, () => true);
   }
 
   #total(
