@@ -98,8 +98,8 @@ export const SABOTAGES: readonly Sabotage[] = [
   {
     name: "a window is planned whole again",
     file: REPORT,
-    find: "    return splitValue(window.total - window.reported).map(",
-    replace: "    return splitValue(window.total).map(",
+    find: "    const delta = window.total - window.reported;",
+    replace: "    const delta = window.total;",
   },
   {
     name: "sequences of a window begin anew with each plan",
