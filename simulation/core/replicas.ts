@@ -1,8 +1,8 @@
 // The service's processes: what runs in them is production's code, on the ports of this simulation.
 import { closePeriods } from "../../src/app/close-periods.ts";
 import { Drain } from "../../src/app/drain.ts";
-import { followStreams } from "../../src/app/follow-streams.ts";
 import { Flush } from "../../src/app/flush.ts";
+import { followStreams } from "../../src/app/follow-streams.ts";
 import { LEASE_TIMING, runWhileHeld, type Tenure } from "../../src/app/hold-lease.ts";
 import { leadAll, repeatedly } from "../../src/app/lead.ts";
 import type { Logger } from "../../src/app/ports/logger.ts";
