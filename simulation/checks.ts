@@ -36,6 +36,8 @@ export interface Fates {
   waiting: bigint;
   /** Not counted by Stripe, in a minute that two periods share: listed as a drift, for a person to say to which it belongs. */
   lacking: bigint;
+  /** On final invoices beyond what is due, since what takes it back came too late: listed, for a person to make good. Part of billed. */
+  excess: bigint;
   /** Of the above: landed in a later period than it was used in. */
   late: bigint;
 }
@@ -73,6 +75,7 @@ export function judge(evidence: Evidence): Verdict {
         oracle: evidence.oracle,
         windows: windows.get(`${customer.customerId} ${eventName}`) ?? [],
         drifts,
+        excesses: evidence.ledger.excesses,
         counted: events.get(`${customer.stripeCustomerId} ${eventName}`) ?? [],
         reports: asBelieved(reports.get(`${customer.customerId} ${eventName}`) ?? [], drifts),
         periods: customer.mapped
@@ -100,6 +103,7 @@ interface Lane {
   readonly windows: readonly WindowRow[];
   readonly reports: readonly ReportRow[];
   readonly drifts: readonly DriftRow[];
+  readonly excesses: LedgerReading["excesses"];
   readonly counted: StripeReading["events"];
   readonly periods: readonly BillingPeriod[];
 }
@@ -172,7 +176,8 @@ function countProblems({ reports, counted, drifts, periods }: Lane): string[] {
 }
 
 /** Each final invoice bills what is believed of its period, and that is what was used in it, but for what is listed as elsewhere. */
-function periodProblems({ customer, eventName, oracle, windows, reports, drifts, periods }: Lane): string[] {
+function periodProblems(lane: Lane): string[] {
+  const { customer, eventName, oracle, windows, reports, drifts, periods } = lane;
   return periods.flatMap((period) => {
     if (period.billed === undefined) return [];
     const problems: string[] = [];
@@ -180,7 +185,9 @@ function periodProblems({ customer, eventName, oracle, windows, reports, drifts,
     const isIn = (timeMs: number) => isWithin(timeMs, period);
     const { billed } = period;
     const bills = (quantity: bigint) =>
-      differencesIn(drifts, period).some((difference) => billed === atLeastZero(quantity + difference));
+      differencesIn(drifts, period).some(
+        (difference) => billed === atLeastZero(quantity + difference) + excessOf(lane, period),
+      );
     const believed = sum(
       reports.filter((row) => isBelieved(row) && isIn(row.timestampMs)),
       (row) => row.value,
@@ -236,29 +243,45 @@ function fateProblems(lane: Lane, fates: Fates): string[] {
   );
   const waiting = sum(windows, (row) => row.total - row.reported);
   const lacking = -sum(drifts.filter(isForAPerson), differenceOf);
+  const excess = sum(periods, (period) => excessOf(lane, period));
   const late = sum(
     reports.filter(
       (row) => isBelieved(row) && row.kind !== "unbilled" && periodOf(row.timestampMs) !== periodOf(row.windowStartMs),
     ),
     (row) => row.value,
   );
-  const mine: Fates = { recorded, billed, open, outsideOfPeriods, held, waiting, lacking, late };
+  const mine: Fates = { recorded, billed, open, outsideOfPeriods, held, waiting, lacking, excess, late };
   for (const key of Object.keys(mine) as (keyof Fates)[]) fates[key] += mine[key];
-  const accounted = billed + open + outsideOfPeriods + held + waiting + lacking;
+  const accounted = billed + open + outsideOfPeriods + held + waiting + lacking - excess;
   if (accounted === recorded) return [];
   return [
     `recorded ${recorded}, accounted for ${accounted}: billed ${billed}, open ${open}, outside of periods ${outsideOfPeriods}, ` +
-      `held ${held}, waiting ${waiting}, lacking ${lacking}`,
+      `held ${held}, waiting ${waiting}, lacking ${lacking}, in excess ${excess}`,
   ];
 }
 
 function noFates(): Fates {
-  return { recorded: 0n, billed: 0n, open: 0n, outsideOfPeriods: 0n, held: 0n, waiting: 0n, lacking: 0n, late: 0n };
+  return {
+    recorded: 0n,
+    billed: 0n,
+    open: 0n,
+    outsideOfPeriods: 0n,
+    held: 0n,
+    waiting: 0n,
+    lacking: 0n,
+    excess: 0n,
+    late: 0n,
+  };
 }
 
 /** Believed to be on the invoice of its time: sent ones that Stripe has, and bookings. */
 function isBelieved({ state }: ReportRow): boolean {
   return state === "accepted" || state === "sent";
+}
+
+/** What the service lists as billed too much. */
+function excessOf({ eventName, excesses }: Lane, { invoiceId, startMs }: BillingPeriod): bigint {
+  return excesses.get(`${invoiceId} ${eventName} ${startMs}`) ?? 0n;
 }
 
 function atLeastZero(value: bigint): bigint {

@@ -43,6 +43,8 @@ export interface LedgerReading {
   readonly windows: readonly WindowRow[];
   readonly reports: readonly ReportRow[];
   readonly drifts: readonly DriftRow[];
+  /** What final invoices bill beyond what was reported, as the service lists it. By invoice, event name and start, as "in_1 llm_input 0". */
+  readonly excesses: ReadonlyMap<string, bigint>;
   /** Kinds of unfinished business that must be none in the end, and how much there is of each. */
   readonly unfinished: Readonly<Record<string, number>>;
 }
@@ -53,6 +55,7 @@ const REPORTS = `SELECT identifier, kind, state, reason, customer_id, stripe_cus
   late, attempts, planned_at FROM report ORDER BY customer_id, event_name, planned_at, window_start, sequence`;
 const DRIFTS = `SELECT stripe_customer_id, event_name, span_start, span_end, expected, counted, found_at,
   concat_ws(' ', explanation, state, hindrance) AS what FROM drift ORDER BY drift_id`;
+const EXCESSES = "SELECT invoice_id, event_name, period_start, excess FROM invoiced_period WHERE excess > 0";
 const UNFINISHED = `SELECT
   (SELECT count(*) FROM report WHERE state IN ('planned', 'sending', 'unknown', 'sent')) AS "open reports",
   (SELECT count(*) FROM stripe_event WHERE state = 'received') AS "webhooks not applied",
@@ -64,6 +67,7 @@ export async function readLedger(pool: Pool): Promise<LedgerReading> {
   const windows = await pool.query<Record<string, string> & { window_start: Date; window_end: Date }>(WINDOWS);
   const reports = await pool.query(REPORTS);
   const drifts = await pool.query(DRIFTS);
+  const excesses = await pool.query(EXCESSES);
   const unfinished = await pool.query<Record<string, string>>(UNFINISHED);
   return {
     windows: windows.rows.map((row) => ({
@@ -100,6 +104,12 @@ export async function readLedger(pool: Pool): Promise<LedgerReading> {
       what: row.what,
       foundMs: row.found_at.getTime(),
     })),
+    excesses: new Map(
+      excesses.rows.map((row) => [
+        `${row.invoice_id} ${row.event_name} ${row.period_start.getTime()}`,
+        BigInt(row.excess),
+      ]),
+    ),
     unfinished: Object.fromEntries(
       Object.entries(unfinished.rows[0] ?? {}).map(([name, count]) => [name, Number(count)]),
     ),

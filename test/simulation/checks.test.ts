@@ -90,7 +90,7 @@ function evidence({ ledger = {}, events = [event()], billed = 7n, used = [7n] }:
   return {
     customers: [CUSTOMER],
     oracle,
-    ledger: { windows: [window()], reports: [report()], drifts: [], unfinished: {}, ...ledger },
+    ledger: { windows: [window()], reports: [report()], drifts: [], excesses: new Map(), unfinished: {}, ...ledger },
     stripe: { periods, events },
   };
 }
@@ -109,6 +109,15 @@ describe("the judge lets pass", () => {
     const fields = { ledger: { reports: [late] }, events, billed: 0n };
     expect(messages(fields)).toEqual([]);
     expect(judge(evidence(fields)).fates.llm_input).toMatchObject({ recorded: 7n, billed: 0n, open: 7n, late: 7n });
+  });
+
+  test("what an invoice bills too much, where the service lists just that", () => {
+    const takenBack = [report(), report({ identifier: "u-2", value: -2n })];
+    const events = [event(), event({ identifier: "u-2", value: "-2" })];
+    const windows = [window({ total: 5n, reported: 5n })];
+    const ledger = { windows, reports: takenBack, excesses: new Map([["in_1 llm_input 0", 2n]]) };
+    expect(messages({ ledger, events, used: [5n], billed: 7n })).toEqual([]);
+    expect(messages({ ledger, events, used: [5n], billed: 8n }).join()).toContain("bills 8, but 5 is believed");
   });
 
   test("what is held, and what waits", () => {
