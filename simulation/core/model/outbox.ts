@@ -340,6 +340,10 @@ export class ModelOutbox {
       report.settledMs = state === "sent" || state === "accepted" || state === "held" ? nowMs() : undefined;
       if (state === "accepted") this.accept(report);
       else report.state = state;
+      // Refused, after a send that may have been counted: Stripe's sums will tell.
+      if (state === "held" && report.firstAttemptMs !== undefined) {
+        this.requestHour(report.stripeCustomerId, report.eventName, report.timestampMs);
+      }
     }
   }
 
