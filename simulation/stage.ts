@@ -52,12 +52,13 @@ export class Stage {
     }
   }
 
-  /** Webhooks that are due are part of what is under way. */
+  /** Webhooks that are due are part of what is under way, and so is what Stripe processes although nobody waits for it any more. */
   async #quiet(): Promise<void> {
     const { activity, simulator } = this.#parts;
     for (let before = -1; before !== activity.changes; ) {
       await activity.quiet();
       before = activity.changes;
+      await simulator.requestsSettled();
       await simulator.webhooksSettled();
       await activity.quiet();
     }

@@ -257,6 +257,14 @@ export class StripeSimulator {
     return this.#worker.resend(thinEvents.find(event) ?? events.get(event));
   }
 
+  /**
+   * Resolves once no request to Stripe's API is in hand: slow ones are processed even after their callers have hung up. For who drives
+   * the clock, which such a request should find as it was.
+   */
+  requestsSettled(): Promise<void> {
+    return this.#parts.gateway.settled();
+  }
+
   /** Resolves once every webhook that is due was tried. */
   webhooksSettled(): Promise<void> {
     this.tick();

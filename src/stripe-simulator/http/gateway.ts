@@ -40,12 +40,28 @@ export class Gateway {
   readonly #limiter = new RateLimiter();
   /** Idempotency keys, and customers with meters, that a request is under way for. */
   readonly #underWay = new Set<string>();
+  readonly #inHand = new Set<Promise<void>>();
 
   constructor(context: GatewayContext) {
     this.#context = context;
   }
 
   async handle(request: IncomingMessage, response: ServerResponse, path: string, query: string): Promise<void> {
+    const handling = this.#handle(request, response, path, query);
+    this.#inHand.add(handling);
+    try {
+      await handling;
+    } finally {
+      this.#inHand.delete(handling);
+    }
+  }
+
+  /** Resolves once no request is in hand, also none whose caller has hung up. */
+  async settled(): Promise<void> {
+    while (this.#inHand.size > 0) await Promise.allSettled(this.#inHand);
+  }
+
+  async #handle(request: IncomingMessage, response: ServerResponse, path: string, query: string): Promise<void> {
     const method = request.method ?? "GET";
     const requestId = `req_${opaqueToken(String(this.#context.random())).slice(0, 14)}`;
     response.setHeader("request-id", requestId);

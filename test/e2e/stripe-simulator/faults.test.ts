@@ -91,6 +91,15 @@ test("slow processing counts only in the end", async () => {
   expect(simulator.sum("tokens")).toBe("5");
 });
 
+test("a request that is slow to process is in hand until it is done, though its caller has hung up", async () => {
+  const { stripe, simulator, customer } = await startMetering();
+  simulator.addFault({ route: ROUTE, kind: "slow_processing", next: 1, delayMs: 300 });
+  await expect(stripe.billing.meterEvents.create(event(customer, 5, "one"), { timeout: 100 })).rejects.toThrow();
+  expect(simulator.sum("tokens")).toBe("0");
+  await simulator.requestsSettled();
+  expect(simulator.sum("tokens")).toBe("5");
+});
+
 test("faults strike their route only, as often as told, and a share of all by a repeatable draw", async () => {
   const run = async () => {
     const { stripe, simulator, customer } = await startMetering({ seed: "draws" });
