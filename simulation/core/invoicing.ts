@@ -69,7 +69,7 @@ export class Invoicing {
 
   /** Reads the invoice as it is now, whatever the notice was about. */
   #hear(invoice: Invoice, asksForFlush: boolean): void {
-    const { scheduler, databaseWire, billing, outbox } = this.#stores;
+    const { scheduler, databaseWire, billing, outbox, flushRequests } = this.#stores;
     if (databaseWire.isDown) {
       scheduler.after(MINUTE_MS, () => this.#hear(invoice, asksForFlush));
       return;
@@ -87,6 +87,6 @@ export class Invoicing {
       finalizesMs: isFinal ? undefined : finalizesMs,
     });
     outbox.setDeadlines(stripeCustomerId, eventName, { startMs, endMs }, finalizesMs);
-    if (asksForFlush) outbox.request(billing.customerOf(stripeCustomerId));
+    if (asksForFlush) flushRequests.request(billing.customerOf(stripeCustomerId));
   }
 }

@@ -4,6 +4,7 @@ import type { MeterSummaries, Reconciliation } from "../../src/app/ports/reconci
 import type { FlushRequests, MeterSink, Reports, SinkName } from "../../src/app/ports/reports.ts";
 import type { SinkOutcome } from "../../src/domain/report.ts";
 import type { Machine } from "./machine.ts";
+import type { ModelFlushRequests } from "./model/flush-requests.ts";
 import type { ModelInvoicedPeriods } from "./model/invoiced-periods.ts";
 import type { ModelOutbox } from "./model/outbox.ts";
 import type { ModelReconciliation } from "./model/reconciliation.ts";
@@ -23,13 +24,13 @@ export function reportsPort(machine: Machine, wire: Wire, outbox: ModelOutbox, s
   };
 }
 
-export function flushRequestsPort(machine: Machine, wire: Wire, outbox: ModelOutbox): FlushRequests {
+export function flushRequestsPort(machine: Machine, wire: Wire, requests: ModelFlushRequests): FlushRequests {
   return {
-    request: (customerId) => wire.call(machine, () => outbox.request(customerId)),
-    unplanned: () => wire.call(machine, () => outbox.unplanned()),
-    planned: (...args) => wire.call(machine, () => outbox.planned(...args)),
-    complete: (...args) => wire.call(machine, () => outbox.complete(...args)),
-    isComplete: (requestId) => wire.call(machine, () => outbox.flushRequests[Number(requestId) - 1]?.done !== false),
+    request: (customerId) => wire.call(machine, () => requests.request(customerId)),
+    unplanned: () => wire.call(machine, () => requests.unplanned()),
+    planned: (...args) => wire.call(machine, () => requests.planned(...args)),
+    complete: (...args) => wire.call(machine, () => requests.complete(...args)),
+    isComplete: (requestId) => wire.call(machine, () => requests.isComplete(requestId)),
   };
 }
 

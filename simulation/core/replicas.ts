@@ -176,7 +176,8 @@ export class Replicas {
 
   #startLeading(machine: Machine): void {
     const { sink, lateUsage, batch } = this.#world;
-    const { databaseWire, stripeWire, lease, outbox, reconciliation, periods, stripe, money } = this.#stores;
+    const { databaseWire, stripeWire, lease, outbox, flushRequests, reconciliation, periods, stripe, money } =
+      this.#stores;
     const paces = PACES[this.#pace];
     const clock = machine.clock();
     const logger = this.#logger(machine);
@@ -184,7 +185,7 @@ export class Replicas {
     const flush = new Flush({
       ...context,
       reports: reportsPort(machine, databaseWire, outbox, sink),
-      requests: flushRequestsPort(machine, databaseWire, outbox),
+      requests: flushRequestsPort(machine, databaseWire, flushRequests),
       sink: sinkPort(machine, stripeWire, stripe, sink, money),
       settings: {
         ...paces.flush,

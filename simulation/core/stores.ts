@@ -6,6 +6,7 @@ import { History } from "./history.ts";
 import { LedgerChecks, REDIS_SET_BACK_MS } from "./ledger-checks.ts";
 import { type Drift, Machine } from "./machine.ts";
 import { Billing } from "./model/billing.ts";
+import { ModelFlushRequests } from "./model/flush-requests.ts";
 import { ModelInvoicedPeriods } from "./model/invoiced-periods.ts";
 import { ModelLease } from "./model/lease.ts";
 import { ModelLedger } from "./model/ledger.ts";
@@ -37,6 +38,7 @@ export interface Stores {
   readonly lease: ModelLease;
   readonly billing: Billing;
   readonly outbox: ModelOutbox;
+  readonly flushRequests: ModelFlushRequests;
   readonly reconciliation: ModelReconciliation;
   readonly periods: ModelInvoicedPeriods;
   readonly stripe: ModelStripe;
@@ -87,6 +89,7 @@ export function openStores(world: World, keepHistory: boolean): Stores {
     lease,
     billing,
     outbox,
+    flushRequests: new ModelFlushRequests({ ...tables, reports: outbox.reports }),
     reconciliation: new ModelReconciliation({ ...tables, outbox, lagMs: RECONCILE_LAG_MS }),
     periods: new ModelInvoicedPeriods({ ...tables, outbox }),
     stripe,

@@ -1,8 +1,8 @@
 // What is still under way between the ledger and Stripe, once troubles are over. In the end there is nothing.
 
-import { isOpen, type ReportRow } from "./model/outbox.ts";
 import type { DriftRow } from "./model/reconciliation.ts";
 import { isUncompared } from "./model/reconciliation.ts";
+import { isOpen, type ReportRow } from "./model/report-row.ts";
 import type { Stores } from "./stores.ts";
 import { MINUTE_MS } from "./world.ts";
 
@@ -26,7 +26,7 @@ export function isInDrift(report: ReportRow, drifts: readonly DriftRow[]): boole
   );
 }
 
-export function unsettled({ ledger, outbox, billing, reconciliation, scheduler }: Stores): Unsettled[] {
+export function unsettled({ ledger, outbox, flushRequests, billing, reconciliation, scheduler }: Stores): Unsettled[] {
   const nameOf = (of: { readonly customerId: string; readonly eventName: string }) =>
     `${of.customerId} ${of.eventName}`;
   const nowMs = scheduler.nowMs - MINUTE_MS;
@@ -59,8 +59,8 @@ export function unsettled({ ledger, outbox, billing, reconciliation, scheduler }
     ...drifts.map((d) => ({ what: `a drift of ${customerOf(d)} is open: ${d.hindrance}`, subjects: [customerOf(d)] })),
     ...closable.map((p) => ({ what: `${p.invoiceId} is not closed`, subjects: [customerOf(p)] })),
     ...requests.map((q) => ({ what: `an hour of ${customerOf(q)} is not compared`, subjects: [customerOf(q)] })),
-    ...outbox.flushRequests
-      .filter(({ done }) => !done)
+    ...flushRequests.rows
+      .filter(({ doneMs }) => doneMs === undefined)
       .map(({ requestId }) => ({ what: `flush ${requestId} is not done`, subjects: [] })),
   ];
 }

@@ -12,7 +12,7 @@ import type { Side } from "./outbox-models/side.ts";
 
 const START_MS = Date.UTC(2026, 2, 3, 10);
 /** The same each time, and new ones. */
-const FIXED = [11, 71, 146];
+const FIXED = [11, 71, 146, 2318222, 715810491, 1530884577];
 const FRESH = 2;
 const OPERATIONS = 150;
 

@@ -6,7 +6,8 @@ import { compareText } from "../../../src/domain/usage-record.ts";
 import type { Billing, InvoicedPeriodRow } from "./billing.ts";
 import type { ModelLease } from "./lease.ts";
 import { type ModelLedger, windowName } from "./ledger.ts";
-import { isOpen, type ModelOutbox, type ReportRow } from "./outbox.ts";
+import type { ModelOutbox } from "./outbox.ts";
+import { isOpen, type ReportRow } from "./report-row.ts";
 
 export interface PeriodsOptions {
   readonly nowMs: () => number;

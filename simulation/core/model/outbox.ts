@@ -1,8 +1,7 @@
-// The outbox's tables, as plainly as they can be said: reports, requests for flushes, and what decides when a report is billed. Each method
+// The outbox's tables, as plainly as they can be said: reports, hours to compare, and what decides when a report is billed. Each method
 // is one transaction at one instant. It says the same as the statements beside src/postgres.
 import type {
   ClaimStep,
-  FlushRequest,
   FlushScope,
   LeaseGrant,
   PlanCursor,
@@ -17,7 +16,6 @@ import {
   type PendingWindow,
   type PlanContext,
   type PlannedReport,
-  type ReportState,
 } from "../../../src/domain/report.ts";
 import { mayRetry, type ReplaceableReport, retryOf } from "../../../src/domain/report-retry.ts";
 import { shardOf } from "../../../src/domain/shard.ts";
@@ -26,33 +24,15 @@ import { DAY_MS, type Interval, MINUTE_MS } from "../../../src/domain/window.ts"
 import type { Billing } from "./billing.ts";
 import type { ModelLease } from "./lease.ts";
 import { type ModelLedger, type WindowRow, windowName } from "./ledger.ts";
+import { isOpen, type ReportRow } from "./report-row.ts";
 
 const HOUR_MS = 60 * MINUTE_MS;
-
-export interface ReportRow extends Omit<PlannedReport, "finalizesAtMs" | "heldFor"> {
-  finalizesAtMs: number | undefined;
-  state: ReportState;
-  reason: string;
-  attempts: number;
-  firstAttemptMs: number | undefined;
-  nextAttemptMs: number;
-  readonly plannedMs: number;
-  settledMs: number | undefined;
-  reconciledMs: number | undefined;
-  leaseEpoch: bigint;
-  sink: SinkName | "";
-}
 
 export interface RequestedHour {
   readonly stripeCustomerId: string;
   readonly eventName: string;
   readonly startMs: number;
   requestedMs: number;
-}
-
-interface FlushRequestRow extends FlushRequest {
-  plannedMs: number | undefined;
-  done: boolean;
 }
 
 /** Told what is frozen. */
@@ -72,7 +52,6 @@ export interface OutboxOptions {
 export class ModelOutbox {
   readonly reports = new Map<string, ReportRow>();
   readonly requestedHours = new Map<string, RequestedHour>();
-  readonly flushRequests: FlushRequestRow[] = [];
   readonly #options: OutboxOptions;
 
   constructor(options: OutboxOptions) {
@@ -346,48 +325,6 @@ export class ModelOutbox {
       }
     }
   }
-
-  request(customerId: string | undefined): bigint {
-    const requestId = BigInt(this.flushRequests.length + 1);
-    this.flushRequests.push({ requestId, customerId, plannedMs: undefined, done: false });
-    return requestId;
-  }
-
-  unplanned(): readonly FlushRequest[] {
-    return this.flushRequests
-      .filter(({ plannedMs, done }) => plannedMs === undefined && !done)
-      .map(({ requestId, customerId }) => ({ requestId, customerId }))
-      .slice(0, 1_000);
-  }
-
-  planned(grant: LeaseGrant, requestIds: readonly bigint[]): void {
-    this.#options.lease.fence(grant);
-    for (const row of this.flushRequests)
-      if (requestIds.includes(row.requestId)) row.plannedMs ??= this.#options.nowMs();
-  }
-
-  complete(grant: LeaseGrant, sink: SinkName): number {
-    this.#options.lease.fence(grant);
-    const now = this.#options.nowMs();
-    const complete = this.flushRequests.filter((request) => {
-      const { plannedMs, done, customerId } = request;
-      if (done || plannedMs === undefined) return false;
-      return ![...this.reports.values()].some(
-        (r) =>
-          isOpen(r) &&
-          r.nextAttemptMs <= now &&
-          r.plannedMs <= plannedMs &&
-          (r.sink === "" || r.sink === sink) &&
-          (customerId === undefined || r.customerId === customerId),
-      );
-    });
-    for (const request of complete) request.done = true;
-    return complete.length;
-  }
-}
-
-export function isOpen({ state }: Pick<ReportRow, "state">): boolean {
-  return state === "planned" || state === "sending" || state === "unknown";
 }
 
 /** Usage's 23 h once sent, the invoice's finalization, Stripe's 35 days. */

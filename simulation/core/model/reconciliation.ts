@@ -17,7 +17,8 @@ import { DAY_MS, MINUTE_MS } from "../../../src/domain/window.ts";
 import type { Billing } from "./billing.ts";
 import type { ModelLease } from "./lease.ts";
 import type { ModelLedger } from "./ledger.ts";
-import { type ModelOutbox, type ReportRow, reportOf } from "./outbox.ts";
+import { type ModelOutbox, reportOf } from "./outbox.ts";
+import type { ReportRow } from "./report-row.ts";
 
 const HOUR_MS = 60 * MINUTE_MS;
 
@@ -128,8 +129,11 @@ export class ModelReconciliation {
     return boundaries.filter((ms) => ms > startMs && ms < endMs);
   }
 
+  /** In the order that the statements give them: what is decided may depend on it. */
   #reportsOf(of: MeteredCustomer): ReportRow[] {
-    return [...this.#options.outbox.reports.values()].filter((report) => compareMeters(report, of) === 0);
+    return [...this.#options.outbox.reports.values()]
+      .filter((report) => compareMeters(report, of) === 0)
+      .sort((a, b) => a.timestampMs - b.timestampMs || (a.identifier < b.identifier ? -1 : 1));
   }
 
   settle(
@@ -217,10 +221,7 @@ export class ModelReconciliation {
     const { ledger, outbox } = this.#options;
     const window = ledger.windowAt({ ...remedy, eventName }, remedy.windowStartMs + MINUTE_MS);
     const { booking, repair } = freeze({ stripeCustomerId, eventName }, remedy, window.nextSequence);
-    outbox.insert(epoch, [
-      { ...booking, heldFor: undefined, finalizesAtMs: undefined },
-      { ...repair, heldFor: remedy.heldFor, finalizesAtMs: undefined },
-    ]);
+    outbox.insert(epoch, [booking, repair]);
   }
 
   #keepDrift(of: MeteredCustomer, { startMs, endMs }: SpanView, verdict: Verdict): void {

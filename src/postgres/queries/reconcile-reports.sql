@@ -6,4 +6,4 @@ FROM report r
 JOIN json_to_recordset($3::json) AS s("startMs" bigint, "endMs" bigint)
   ON r.event_timestamp >= to_timestamp(s."startMs" / 1000.0) AND r.event_timestamp < to_timestamp(s."endMs" / 1000.0)
 WHERE r.stripe_customer_id = $1 AND r.event_name = $2
-ORDER BY r.event_timestamp, r.identifier;
+ORDER BY r.event_timestamp, r.identifier COLLATE "C";

@@ -2,6 +2,7 @@
 
 import { CATALOG } from "../../../simulation/catalog.ts";
 import { Billing } from "../../../simulation/core/model/billing.ts";
+import { ModelFlushRequests } from "../../../simulation/core/model/flush-requests.ts";
 import { ModelInvoicedPeriods } from "../../../simulation/core/model/invoiced-periods.ts";
 import { ModelLease } from "../../../simulation/core/model/lease.ts";
 import { ModelLedger } from "../../../simulation/core/model/ledger.ts";
@@ -26,6 +27,7 @@ export class ModelSide implements Side {
   readonly #ledger = new ModelLedger(2, CATALOG, unwatched);
   readonly #billing = new Billing();
   readonly #outbox: ModelOutbox;
+  readonly #flushRequests: ModelFlushRequests;
   readonly #reconciliation: ModelReconciliation;
   #nowMs: number;
 
@@ -35,10 +37,12 @@ export class ModelSide implements Side {
     const lease = new ModelLease(nowMs);
     const tables = { nowMs, lease, ledger: this.#ledger, billing: this.#billing };
     const outbox = new ModelOutbox({ ...tables, intake: "postgres", watcher: { frozen() {} } });
+    const requests = new ModelFlushRequests({ nowMs, lease, reports: outbox.reports });
     const book = new ModelReconciliation({ ...tables, outbox, lagMs: LAG_MS });
     const periods = new ModelInvoicedPeriods({ ...tables, outbox });
     for (const customerId of CUSTOMERS) this.#ledger.boundaries.set(customerId, BOUNDARIES);
     this.#outbox = outbox;
+    this.#flushRequests = requests;
     this.#reconciliation = book;
     const none = { openReports: 0, otherSinkReports: 0, heldReports: 0, unmappedWindows: 0, lagMs: 0 };
     this.reports = {
@@ -50,11 +54,11 @@ export class ModelSide implements Side {
       deadlines: async () => [],
     };
     this.requests = {
-      request: async (customerId) => outbox.request(customerId),
-      unplanned: async () => outbox.unplanned(),
-      planned: async (...args) => outbox.planned(...args),
-      complete: async (...args) => outbox.complete(...args),
-      isComplete: async (id) => outbox.flushRequests[Number(id) - 1]?.done !== false,
+      request: async (customerId) => requests.request(customerId),
+      unplanned: async () => requests.unplanned(),
+      planned: async (...args) => requests.planned(...args),
+      complete: async (...args) => requests.complete(...args),
+      isComplete: async (id) => requests.isComplete(id),
     };
     this.lease = {
       acquire: async (...args) => lease.acquire(...args),
@@ -142,7 +146,11 @@ export class ModelSide implements Side {
       p.billed === undefined ? null : String(p.billed),
       p.billed !== undefined && p.closed,
     ]);
-    const requests = this.#outbox.flushRequests.map((f) => [Number(f.requestId), f.plannedMs ?? null, f.done]);
+    const requests = this.#flushRequests.rows.map((f) => [
+      Number(f.requestId),
+      f.plannedMs ?? null,
+      f.doneMs !== undefined,
+    ]);
     return {
       reports: inOrder(reports),
       windows: inOrder(windows),
