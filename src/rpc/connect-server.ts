@@ -6,6 +6,7 @@ import { ConnectError, type ConnectRouter, type HandlerContext } from "@connectr
 import { connectNodeAdapter } from "@connectrpc/connect-node";
 import { BadRequestSchema, ErrorInfoSchema, RetryInfoSchema } from "../../gen/google/rpc/error_details_pb.ts";
 import { AdminService } from "../../gen/metering/admin/v1/admin_service_pb.ts";
+import { KeyService } from "../../gen/metering/admin/v1/key_service_pb.ts";
 import { MeteringService } from "../../gen/metering/v1/metering_service_pb.ts";
 import type { AdminHandlers } from "./admin-handlers.ts";
 import { Call } from "./call.ts";
@@ -13,6 +14,7 @@ import { Edge, type EdgeOptions, FailedCall, type RpcName } from "./edge.ts";
 import { type ErrorStatus, toErrorStatus } from "./error-status.ts";
 import { MESSAGE_MAX_BYTES } from "./grpc-server.ts";
 import type { MeteringHandlers } from "./handlers.ts";
+import type { KeyHandlers } from "./key-handlers.ts";
 
 /** Answers a request. */
 export type HttpHandler = (request: IncomingMessage, response: ServerResponse) => void;
@@ -21,6 +23,8 @@ export interface ConnectServerOptions extends Omit<EdgeOptions, "transport"> {
   readonly handlers: MeteringHandlers;
   /** Undefined: metering.admin.v1 is not served. */
   readonly admin?: AdminHandlers | undefined;
+  /** Undefined: metering.admin.v1.KeyService is not served. */
+  readonly keys?: KeyHandlers | undefined;
   /** Answers what is no RPC; a 404 in JSON where there is none. */
   readonly fallback?: HttpHandler;
 }
@@ -46,7 +50,10 @@ export class ConnectServer {
   constructor(options: ConnectServerOptions) {
     this.#edge = new Edge({ ...options, transport: "connect" });
     const adapter = connectNodeAdapter({
-      routes: (router) => this.#route(router, options.handlers, options.admin),
+      routes: (router) => {
+        this.#route(router, options.handlers, options.admin);
+        if (options.keys !== undefined) this.#routeKeys(router, options.keys);
+      },
       readMaxBytes: MESSAGE_MAX_BYTES,
       jsonOptions: JSON_OPTIONS,
       fallback: (request, response) => {
@@ -93,11 +100,22 @@ export class ConnectServer {
       recordUsage: (r, context) => this.#unary("RecordUsage", r, context, () => handlers.recordUsage(r)),
       batchRecordUsage: (r, context) => this.#unary("BatchRecordUsage", r, context, () => handlers.batchRecordUsage(r)),
       getUsage: (r, context) => this.#unary("GetUsage", r, context, (call) => handlers.getUsage(r, call)),
+      checkLimits: (r, context) => this.#unary("CheckLimits", r, context, () => handlers.checkLimits(r)),
       streamUsage: (r, context) => this.#stream("StreamUsage", r, context, (call) => handlers.streamUsage(r, call)),
     });
     if (admin === undefined) return;
     router.service(AdminService, {
       voidRecord: (r, context) => this.#unary("VoidRecord", r, context, () => admin.voidRecord(r)),
+    });
+  }
+
+  #routeKeys(router: ConnectRouter, keys: KeyHandlers): void {
+    router.service(KeyService, {
+      createKey: (r, context) => this.#unary("CreateKey", r, context, () => keys.createKey(r)),
+      getKey: (r, context) => this.#unary("GetKey", r, context, () => keys.getKey(r)),
+      listKeys: (r, context) => this.#unary("ListKeys", r, context, () => keys.listKeys(r)),
+      updateKey: (r, context) => this.#unary("UpdateKey", r, context, () => keys.updateKey(r)),
+      deleteKey: (r, context) => this.#unary("DeleteKey", r, context, () => keys.deleteKey(r)),
     });
   }
 
