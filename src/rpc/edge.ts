@@ -8,7 +8,7 @@ import { type ErrorStatus, toErrorStatus } from "./error-status.ts";
 import { idsOf } from "./request-ids.ts";
 
 /** Of metering.v1.MeteringService, and after it of metering.admin.v1.AdminService. */
-export type RpcName = "RecordUsage" | "BatchRecordUsage" | "GetUsage" | "StreamUsage" | "VoidRecord";
+export type RpcName = "RecordUsage" | "BatchRecordUsage" | "GetUsage" | "StreamUsage" | "VoidRecord" | "GetOverview";
 
 /** Where calls are counted and timed. Called synchronously on the hot path: must be cheap and must not throw. */
 export interface RpcObserver {

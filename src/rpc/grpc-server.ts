@@ -17,6 +17,7 @@ import {
 } from "@grpc/grpc-js";
 import { StatusSchema } from "../../gen/google/rpc/status_pb.ts";
 import { AdminService } from "../../gen/metering/admin/v1/admin_service_pb.ts";
+import { OperationsService } from "../../gen/metering/admin/v1/operations_service_pb.ts";
 import { MeteringService } from "../../gen/metering/v1/metering_service_pb.ts";
 import type { Clock } from "../app/ports/clock.ts";
 import type { CallContext } from "../app/usage-request.ts";
@@ -28,6 +29,7 @@ import { toErrorStatus, toStatusMessage } from "./error-status.ts";
 import { GrpcIntrospection } from "./grpc-introspection.ts";
 import { encodeMessage, grpcServiceDefinition, rememberingEncoder } from "./grpc-service.ts";
 import type { MeteringHandlers } from "./handlers.ts";
+import type { OperationsHandlers } from "./operations-handlers.ts";
 
 /** Largest request message, in bytes. */
 export const MESSAGE_MAX_BYTES = 1_048_576;
@@ -52,6 +54,7 @@ export interface GrpcServerOptions extends Omit<EdgeOptions, "transport"> {
   readonly handlers: MeteringHandlers;
   /** Undefined: metering.admin.v1 is not served. */
   readonly admin?: AdminHandlers | undefined;
+  readonly operations?: OperationsHandlers | undefined;
   readonly connection: GrpcConnectionOptions;
 }
 
@@ -65,7 +68,7 @@ export class GrpcServer {
   #stopped: Promise<void> | undefined;
 
   constructor(options: GrpcServerOptions) {
-    const { handlers, admin, connection } = options;
+    const { handlers, admin, operations, connection } = options;
     this.#edge = new Edge({ ...options, transport: "grpc" });
     this.#clock = options.clock;
     this.#server = new Server({
@@ -84,13 +87,25 @@ export class GrpcServer {
       streamUsage: this.#stream("StreamUsage", method.streamUsage, (r, context) => handlers.streamUsage(r, context)),
     });
     if (admin !== undefined) this.#addAdmin(admin);
-    const services = admin === undefined ? [MeteringService] : [MeteringService, AdminService];
+    if (operations !== undefined) this.#addOperations(operations);
+    const services = [
+      MeteringService,
+      ...(admin === undefined ? [] : [AdminService]),
+      ...(operations === undefined ? [] : [OperationsService]),
+    ];
     this.#introspection = new GrpcIntrospection(this.#server, services);
   }
 
   #addAdmin(admin: AdminHandlers): void {
     this.#server.addService(grpcServiceDefinition(AdminService), {
       voidRecord: this.#unary("VoidRecord", AdminService.method.voidRecord, (r) => admin.voidRecord(r)),
+    });
+  }
+
+  #addOperations(operations: OperationsHandlers): void {
+    const { method } = OperationsService;
+    this.#server.addService(grpcServiceDefinition(OperationsService), {
+      getOverview: this.#unary("GetOverview", method.getOverview, () => operations.getOverview()),
     });
   }
 
