@@ -57,7 +57,7 @@ export async function startApi(foundation: Foundation, closers: Closers): Promis
   const intake = openIntake(foundation);
   const tokens = new OpaqueTokens(deployment.tokenKey);
   const limits = { ...DEFAULT_CALL_LIMITS, maxStreams: config.maxStreams };
-  const edge = { clock: SYSTEM_CLOCK, logger, observer: metrics.rpc, limits };
+  const edge = { clock: SYSTEM_CLOCK, logger, observer: metrics.rpc, limits, randomId: randomUUID };
   const handlers = new MeteringHandlers({
     recordUsage: new RecordUsage(intake, tokens),
     readUsage: readUsage(foundation, tokens),

@@ -4,17 +4,23 @@ import type { AddressInfo } from "node:net";
 import { createRegistry, type Message } from "@bufbuild/protobuf";
 import { ConnectError, type ConnectRouter, type HandlerContext } from "@connectrpc/connect";
 import { connectNodeAdapter } from "@connectrpc/connect-node";
-import { BadRequestSchema, ErrorInfoSchema, RetryInfoSchema } from "../../gen/google/rpc/error_details_pb.ts";
+import {
+  BadRequestSchema,
+  ErrorInfoSchema,
+  RequestInfoSchema,
+  RetryInfoSchema,
+} from "../../gen/google/rpc/error_details_pb.ts";
 import { AdminService } from "../../gen/metering/admin/v1/admin_service_pb.ts";
 import { OperationsService } from "../../gen/metering/admin/v1/operations_service_pb.ts";
 import { MeteringService } from "../../gen/metering/v1/metering_service_pb.ts";
 import type { AdminHandlers } from "./admin-handlers.ts";
-import { Call } from "./call.ts";
+import { Call, type HangUpWatch } from "./call.ts";
 import { Edge, type EdgeOptions, FailedCall, type RpcName } from "./edge.ts";
 import { type ErrorStatus, toErrorStatus } from "./error-status.ts";
 import { MESSAGE_MAX_BYTES } from "./grpc-server.ts";
 import type { MeteringHandlers } from "./handlers.ts";
 import type { OperationsHandlers } from "./operations-handlers.ts";
+import { REQUEST_ID_HEADER } from "./request-ids.ts";
 
 /** Answers a request. */
 export type HttpHandler = (request: IncomingMessage, response: ServerResponse) => void;
@@ -30,7 +36,7 @@ export interface ConnectServerOptions extends Omit<EdgeOptions, "transport"> {
 
 const JSON_OPTIONS = {
   // The errors of a batch's items carry these as google.protobuf.Any.
-  registry: createRegistry(ErrorInfoSchema, BadRequestSchema, RetryInfoSchema),
+  registry: createRegistry(ErrorInfoSchema, BadRequestSchema, RetryInfoSchema, RequestInfoSchema),
   // A misspelled field is refused: dropped, it would be usage that nobody ever bills.
   ignoreUnknownFields: false,
 };
@@ -141,10 +147,11 @@ export class ConnectServer {
 
 function callOf(request: Message, context: HandlerContext): Call {
   const { signal } = context;
-  const call = new Call((hungUp) => {
+  const watch: HangUpWatch = (hungUp) => {
     if (signal.aborted) hungUp();
     else signal.addEventListener("abort", hungUp, { once: true });
-  });
+  };
+  const call = new Call(watch, (name) => context.requestHeader.get(name) ?? undefined);
   call.request = request;
   return call;
 }
@@ -152,7 +159,8 @@ function callOf(request: Message, context: HandlerContext): Call {
 function toConnectError(error: unknown): ConnectError {
   const status: ErrorStatus = error instanceof FailedCall ? error.status : toErrorStatus(error);
   const { code, message, details } = status;
-  return new ConnectError(message, code as number, undefined, [...details]);
+  const metadata = error instanceof FailedCall ? { [REQUEST_ID_HEADER]: error.requestId } : undefined;
+  return new ConnectError(message, code as number, metadata, [...details]);
 }
 
 function notFound(_request: IncomingMessage, response: ServerResponse): void {

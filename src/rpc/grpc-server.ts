@@ -23,13 +23,14 @@ import type { Clock } from "../app/ports/clock.ts";
 import type { CallContext } from "../app/usage-request.ts";
 import { MeteringError } from "../domain/errors.ts";
 import type { AdminHandlers } from "./admin-handlers.ts";
-import { Call } from "./call.ts";
+import { Call, type HangUpWatch } from "./call.ts";
 import { Edge, type EdgeOptions, FailedCall, type RpcName } from "./edge.ts";
 import { toErrorStatus, toStatusMessage } from "./error-status.ts";
 import { GrpcIntrospection } from "./grpc-introspection.ts";
 import { encodeMessage, grpcServiceDefinition, rememberingEncoder } from "./grpc-service.ts";
 import type { MeteringHandlers } from "./handlers.ts";
 import type { OperationsHandlers } from "./operations-handlers.ts";
+import { REQUEST_ID_HEADER } from "./request-ids.ts";
 
 /** Largest request message, in bytes. */
 export const MESSAGE_MAX_BYTES = 1_048_576;
@@ -216,10 +217,11 @@ async function* encodeEach<Desc extends DescMessage>(desc: Desc, messages: Async
 }
 
 function callOf(grpcCall: ServerUnaryCall<Buffer, Buffer> | ServerWritableStream<Buffer, Buffer>): Call {
-  return new Call((hungUp) => {
+  const watch: HangUpWatch = (hungUp) => {
     if (grpcCall.cancelled) hungUp();
     else grpcCall.on("cancelled", hungUp);
-  });
+  };
+  return new Call(watch, (name) => grpcCall.metadata.get(name)[0]?.toString());
 }
 
 /** Milliseconds that the caller left of its own deadline; undefined where it set none. */
@@ -232,5 +234,6 @@ function toServiceError(error: unknown): Partial<ServiceError> {
   const status = error instanceof FailedCall ? error.status : toErrorStatus(error);
   const metadata = new Metadata();
   metadata.set("grpc-status-details-bin", encodeMessage(StatusSchema, toStatusMessage(status)));
+  if (error instanceof FailedCall) metadata.set(REQUEST_ID_HEADER, error.requestId);
   return { code: status.code, details: status.message, metadata };
 }

@@ -100,7 +100,7 @@ export async function startTestService(options: TestServiceOptions = {}) {
   });
   const limits = { ...DEFAULT_CALL_LIMITS, ...options.limits };
   const admin = options.voids && new AdminHandlers(options.voids);
-  const edge = { handlers, admin, clock, logger, observer, limits };
+  const edge = { handlers, admin, clock, logger, observer, limits, randomId: () => "made-here" };
   const grpc = new GrpcServer({ ...edge, connection: DEFAULT_GRPC_CONNECTION });
   const connect = new ConnectServer(edge);
   const grpcPort = await grpc.start(0, "127.0.0.1");
