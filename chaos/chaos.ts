@@ -4,15 +4,17 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
-import { Command, InvalidArgumentError } from "commander";
+import { Command, InvalidArgumentError, Option } from "commander";
 import { type Outcome, toText } from "./outcome.ts";
 import { run } from "./run.ts";
+import { FAULT_KINDS, type FaultKind } from "./timeline.ts";
 
 interface Options {
   readonly minutes: number;
   readonly seed?: number;
   readonly json?: true;
   readonly keep?: string;
+  readonly without: readonly FaultKind[];
 }
 
 const SEED_MAX = 2 ** 31 - 1;
@@ -23,12 +25,17 @@ async function main(options: Options): Promise<void> {
   const dir = options.keep === undefined ? mkdtempSync(join(tmpdir(), "metering-chaos-")) : resolve(options.keep);
   mkdirSync(dir, { recursive: true });
   const tell = (line: string) => process.stderr.write(`${line}\n`);
-  const outcome = await run({ seed, minutes: options.minutes, commit: commitOf(), dir, tell }).catch(
-    (cause: unknown) => {
-      tell(`what was there is kept in ${dir}`);
-      throw cause;
-    },
-  );
+  const outcome = await run({
+    seed,
+    minutes: options.minutes,
+    commit: commitOf(),
+    leftOut: options.without,
+    dir,
+    tell,
+  }).catch((cause: unknown) => {
+    tell(`what was there is kept in ${dir}`);
+    throw cause;
+  });
   process.stdout.write(options.json ? `${toJson(outcome)}\n` : toText(outcome));
   if (outcome.violations.length > 0) {
     process.exitCode = 1;
@@ -81,6 +88,9 @@ const command = new Command("chaos")
   .option(
     "--keep <dir>",
     "keep stores, logs and journals there; else they are kept where something was violated, in a directory that is named",
+  )
+  .addOption(
+    new Option("--without <kinds...>", "kinds of faults to leave out").choices(FAULT_KINDS).default([], "all strike"),
   )
   .addHelpText(
     "after",

@@ -15,13 +15,15 @@ import { checkMoney, type StripeEvent } from "./money-checks.ts";
 import { countByKind, type Outcome, recoveries, spreadOf, takeovers } from "./outcome.ts";
 import { metering } from "./program.ts";
 import { waitUntilSettled } from "./settle.ts";
-import { CLIENTS, drawTimeline, SERVICES } from "./timeline.ts";
+import { CLIENTS, drawTimeline, type FaultKind, SERVICES } from "./timeline.ts";
 import { LiveWatch, ReadWatch, readTotals } from "./watchers.ts";
 
 export interface RunOptions {
   readonly seed: number;
   readonly minutes: number;
   readonly commit: string;
+  /** Kinds of faults that do not strike. */
+  readonly leftOut: readonly FaultKind[];
   /** Stores, logs and journals; made by the caller. */
   readonly dir: string;
   readonly tell: (line: string) => void;
@@ -56,7 +58,7 @@ export async function run(options: RunOptions): Promise<Outcome> {
     const say = (line: string) => tell(`${((Date.now() - since) / 1_000).toFixed(1).padStart(7)} s  ${line}`);
     const onFailure = (message: string) => oracle.fail("recovery", message);
     const injector = new Injector({ deployment, lease: watch.lease, onEvent: say, onFailure });
-    const timeline = drawTimeline(new Random(seed, "timeline"), lengthMs);
+    const timeline = drawTimeline(new Random(seed, "timeline"), lengthMs, options.leftOut);
     const [notReached] = await Promise.all([injector.run(timeline, lengthMs), delay(lengthMs)]);
 
     say("all faults are over: everything has to settle");

@@ -126,13 +126,17 @@ function deck(): readonly Card[] {
   ];
 }
 
-/** The faults of `lengthMs`, by their times. Some last until others begin. */
-export function drawTimeline(random: Random, lengthMs: number): readonly PlannedFault[] {
+/** The faults of `lengthMs`, by their times, none of the kinds left out. Some last until others begin. */
+export function drawTimeline(
+  random: Random,
+  lengthMs: number,
+  leftOut: readonly FaultKind[] = [],
+): readonly PlannedFault[] {
   const faults: PlannedFault[] = [];
   let cards: Card[] = [];
   const between = () => random.whole(BETWEEN_MS.least, BETWEEN_MS.most);
   for (let atMs = FIRST_MS; atMs < lengthMs; atMs += between()) {
-    if (cards.length === 0) cards = [...deck()];
+    if (cards.length === 0) cards = deck().filter(({ kind }) => !leftOut.includes(kind));
     const [card] = cards.splice(random.whole(0, cards.length - 1), 1);
     if (card === undefined) continue;
     const { kind, targets, forMs, amount = [0, 0] } = card;
