@@ -1,14 +1,7 @@
 // Faults put into production's code on purpose, each of which the simulation must find. One that it does not find would be one that it
 // could not find in earnest.
 
-export interface Sabotage {
-  readonly name: string;
-  /** From the root of the repository. */
-  readonly file: string;
-  /** Found exactly once in the file. */
-  readonly find: string;
-  readonly replace: string;
-}
+import type { Sabotage } from "../sabotaged-copy.ts";
 
 const SHARD_DRAIN = "src/app/shard-drain.ts";
 const REPORT = "src/domain/report.ts";

@@ -62,6 +62,12 @@ export async function writeBatch(client: PoolClient, batch: LedgerBatch): Promis
     ),
     catalogId,
     ...columnsOf(
+      sums.activity,
+      (a) => a.customerId,
+      (a) => a.records.toString(),
+      (a) => a.tokens.toString(),
+    ),
+    ...columnsOf(
       limits.deltas,
       (d) => d.customerId,
       (d) => d.apiKeyId,

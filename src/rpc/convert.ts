@@ -107,6 +107,7 @@ const INT64_MIN = -(2n ** 63n);
 function toTotals(totals: readonly UsageTotal[]): SentTotal[] {
   return totals.map((total) => {
     const sent = create(UsageTotalSchema);
+    sent.customerId = total.customerId;
     sent.window = toInterval(total.window);
     sent.meter = total.meter;
     sent.apiKeyId = total.apiKeyId;

@@ -18,18 +18,21 @@ import {
 import { StatusSchema } from "../../gen/google/rpc/status_pb.ts";
 import { AdminService } from "../../gen/metering/admin/v1/admin_service_pb.ts";
 import { KeyService } from "../../gen/metering/admin/v1/key_service_pb.ts";
+import { OperationsService } from "../../gen/metering/admin/v1/operations_service_pb.ts";
 import { MeteringService } from "../../gen/metering/v1/metering_service_pb.ts";
 import type { Clock } from "../app/ports/clock.ts";
 import type { CallContext } from "../app/usage-request.ts";
 import { MeteringError } from "../domain/errors.ts";
 import type { AdminHandlers } from "./admin-handlers.ts";
-import { Call } from "./call.ts";
+import { Call, type HangUpWatch } from "./call.ts";
 import { Edge, type EdgeOptions, FailedCall, type RpcName } from "./edge.ts";
 import { toErrorStatus, toStatusMessage } from "./error-status.ts";
 import { GrpcIntrospection } from "./grpc-introspection.ts";
 import { encodeMessage, grpcServiceDefinition, rememberingEncoder } from "./grpc-service.ts";
 import type { MeteringHandlers } from "./handlers.ts";
 import type { KeyHandlers } from "./key-handlers.ts";
+import type { OperationsHandlers } from "./operations-handlers.ts";
+import { REQUEST_ID_HEADER } from "./request-ids.ts";
 
 /** Largest request message, in bytes. */
 export const MESSAGE_MAX_BYTES = 1_048_576;
@@ -56,6 +59,7 @@ export interface GrpcServerOptions extends Omit<EdgeOptions, "transport"> {
   readonly admin?: AdminHandlers | undefined;
   /** Undefined: metering.admin.v1.KeyService is not served. */
   readonly keys?: KeyHandlers | undefined;
+  readonly operations?: OperationsHandlers | undefined;
   readonly connection: GrpcConnectionOptions;
 }
 
@@ -69,7 +73,7 @@ export class GrpcServer {
   #stopped: Promise<void> | undefined;
 
   constructor(options: GrpcServerOptions) {
-    const { handlers, admin, keys, connection } = options;
+    const { handlers, admin, keys, operations, connection } = options;
     this.#edge = new Edge({ ...options, transport: "grpc" });
     this.#clock = options.clock;
     this.#server = new Server({
@@ -90,7 +94,13 @@ export class GrpcServer {
     });
     if (admin !== undefined) this.#addAdmin(admin);
     if (keys !== undefined) this.#addKeys(keys);
-    const services = [MeteringService, ...(admin ? [AdminService] : []), ...(keys ? [KeyService] : [])];
+    if (operations !== undefined) this.#addOperations(operations);
+    const services = [
+      MeteringService,
+      ...(admin === undefined ? [] : [AdminService]),
+      ...(keys === undefined ? [] : [KeyService]),
+      ...(operations === undefined ? [] : [OperationsService]),
+    ];
     this.#introspection = new GrpcIntrospection(this.#server, services);
   }
 
@@ -108,6 +118,13 @@ export class GrpcServer {
       listKeys: this.#unary("ListKeys", method.listKeys, (r) => keys.listKeys(r)),
       updateKey: this.#unary("UpdateKey", method.updateKey, (r) => keys.updateKey(r)),
       deleteKey: this.#unary("DeleteKey", method.deleteKey, (r) => keys.deleteKey(r)),
+    });
+  }
+
+  #addOperations(operations: OperationsHandlers): void {
+    const { method } = OperationsService;
+    this.#server.addService(grpcServiceDefinition(OperationsService), {
+      getOverview: this.#unary("GetOverview", method.getOverview, () => operations.getOverview()),
     });
   }
 
@@ -218,10 +235,11 @@ async function* encodeEach<Desc extends DescMessage>(desc: Desc, messages: Async
 }
 
 function callOf(grpcCall: ServerUnaryCall<Buffer, Buffer> | ServerWritableStream<Buffer, Buffer>): Call {
-  return new Call((hungUp) => {
+  const watch: HangUpWatch = (hungUp) => {
     if (grpcCall.cancelled) hungUp();
     else grpcCall.on("cancelled", hungUp);
-  });
+  };
+  return new Call(watch, (name) => grpcCall.metadata.get(name)[0]?.toString());
 }
 
 /** Milliseconds that the caller left of its own deadline; undefined where it set none. */
@@ -234,5 +252,6 @@ function toServiceError(error: unknown): Partial<ServiceError> {
   const status = error instanceof FailedCall ? error.status : toErrorStatus(error);
   const metadata = new Metadata();
   metadata.set("grpc-status-details-bin", encodeMessage(StatusSchema, toStatusMessage(status)));
+  if (error instanceof FailedCall) metadata.set(REQUEST_ID_HEADER, error.requestId);
   return { code: status.code, details: status.message, metadata };
 }

@@ -57,7 +57,9 @@ export function limitsSectionProblems(
       const isKnown = meter === "" || meter === REQUESTS_METER || meters.includes(meter);
       return isKnown ? [] : [`limits.meters[${i}]: "${meter}" is not among the meters`];
     }),
-    ...names.flatMap((name, i) => (isRepeat(names, name, i) ? [`limits.tiers[${i}].name: "${name}" is there twice`] : [])),
+    ...names.flatMap((name, i) =>
+      isRepeat(names, name, i) ? [`limits.tiers[${i}].name: "${name}" is there twice`] : [],
+    ),
   ];
 }
 
