@@ -107,7 +107,7 @@ test("a counter that is off is found by the comparison, and set right", async ()
   await ledger.apply([usageRecord({ ...key, eventTimeMs: nowMs, measurements: { input_tokens: 7n } })], undefined);
   await pool.query("UPDATE limit_counter SET used = used + 3");
   const drifts: LedgerDrift[] = [];
-  const logger = { info() {}, warn() {}, error() {} };
+  const logger = { debug() {}, info() {}, warn() {}, error() {} };
   const clock = { ...SYSTEM_CLOCK, nowMs: () => nowMs };
   await compareLimits(
     { ledger: limits, clock, logger, onDrift: (drift) => drifts.push(drift) },
