@@ -2,6 +2,7 @@
 import { randomUUID } from "node:crypto";
 import { followStreams } from "../app/follow-streams.ts";
 import { getUsage } from "../app/get-usage.ts";
+import type { Limits } from "../app/limits.ts";
 import { OpaqueTokens } from "../app/opaque-tokens.ts";
 import type { Durability, Intake } from "../app/ports/intake.ts";
 import { RecordUsage } from "../app/record-usage.ts";
@@ -31,6 +32,7 @@ import { isStandIn } from "./config/parse-config.ts";
 import type { Foundation } from "./foundation.ts";
 import { IntakeHealth } from "./intake-health.ts";
 import type { Closers } from "./lifecycle.ts";
+import { openLimits } from "./open-limits.ts";
 import { SYSTEM_CLOCK } from "./system-clock.ts";
 
 export interface ApiRole {
@@ -54,12 +56,14 @@ export async function startApi(foundation: Foundation, closers: Closers): Promis
     const ledger = postgresLedger(pool, catalog, deployment.shardCount);
     await followStreams({ ledger, stream: redisStreamStates(redis.client, randomUUID) });
   }
-  const intake = openIntake(foundation);
   const tokens = new OpaqueTokens(deployment.tokenKey);
+  const keyed = await openLimits(foundation, tokens, closers);
+  const intake = openIntake(foundation, keyed.limits);
   const limits = { ...DEFAULT_CALL_LIMITS, maxStreams: config.maxStreams };
   const edge = { clock: SYSTEM_CLOCK, logger, observer: metrics.rpc, limits, randomId: randomUUID };
   const handlers = new MeteringHandlers({
-    recordUsage: new RecordUsage(intake, tokens),
+    recordUsage: new RecordUsage(intake, tokens, keyed.limits),
+    limits: keyed.limits,
     readUsage: readUsage(foundation, tokens),
     catalog,
     clock: SYSTEM_CLOCK,
@@ -68,8 +72,15 @@ export async function startApi(foundation: Foundation, closers: Closers): Promis
   });
   const operations = config.adminApi ? openOperations(foundation) : undefined;
   const admin = config.adminApi ? new AdminHandlers(postgresVoids(pool, catalog, deployment.shardCount)) : undefined;
-  const grpc = new GrpcServer({ ...edge, handlers, admin, operations, connection: DEFAULT_GRPC_CONNECTION });
-  const connect = new ConnectServer({ ...edge, handlers, admin, operations });
+  const grpc = new GrpcServer({
+    ...edge,
+    handlers,
+    admin,
+    operations,
+    keys: keyed.keys,
+    connection: DEFAULT_GRPC_CONNECTION,
+  });
+  const connect = new ConnectServer({ ...edge, handlers, admin, operations, keys: keyed.keys });
   // Two ports, one after the other, and half of the time for the loops behind them.
   const graceMs = config.shutdownGraceMs / 4;
   const grpcPort = await grpc.start(config.grpcPort, config.host);
@@ -91,12 +102,14 @@ export async function startApi(foundation: Foundation, closers: Closers): Promis
   return { grpcPort, httpPort, health };
 }
 
-function openIntake({ config, catalog, deployment, pool, redis, logger }: Foundation): Intake {
+function openIntake({ config, catalog, deployment, pool, redis, logger }: Foundation, limits: Limits): Intake {
   const { shardCount } = deployment;
   if (redis === undefined) {
     return postgresIntake(postgresLedger(pool, catalog, shardCount), {
       maxBatch: config.intakeMaxBatch,
       maxWaiting: config.intakeMaxWaiting,
+      usages: (records) =>
+        limits.usages(records, (err) => logger.warn({ err }, "what keys used cannot be read; records are stored")),
       onFailure: (err) => logger.warn({ err }, "a commit of the intake failed"),
     });
   }
