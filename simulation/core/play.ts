@@ -4,6 +4,7 @@ import { Clients } from "./clients.ts";
 import { Invoicing } from "./invoicing.ts";
 import { identityOf } from "./model/ledger.ts";
 import type { Violation } from "./oracle.ts";
+import { Readers } from "./reads/readers.ts";
 import { Replicas } from "./replicas.ts";
 import { disturbStores, openStores, type Stores } from "./stores.ts";
 import { unsettled } from "./unsettled.ts";
@@ -35,13 +36,14 @@ export async function play(seed: number, keepHistory = false): Promise<Outcome> 
   const stores = openStores(world, keepHistory);
   const { scheduler, oracle, history } = stores;
   const replicas = new Replicas(world, stores);
+  const readers = new Readers(world, stores, () => replicas.apis);
   const clients = new Clients({
     ...stores,
     random: new Random(seed, "clients"),
     apis: () => replicas.apis,
     timeoutMs: (world.pace === "minutes" ? 5 : 60) * SECOND_MS,
     hopMs: 5,
-    onAcknowledged: (record) => {
+    onAcknowledged: (record, answer) => {
       // With Postgres as intake, recorded means counted.
       if (world.intake === "postgres" && !oracle.applied.has(identityOf(record)))
         oracle.fail(
@@ -49,6 +51,7 @@ export async function play(seed: number, keepHistory = false): Promise<Outcome> 
           `${identityOf(record)} was acknowledged before it was in the ledger`,
           identityOf(record),
         );
+      readers.acknowledged(record, answer);
     },
   });
   const invoicing = new Invoicing(world, stores);
@@ -57,8 +60,9 @@ export async function play(seed: number, keepHistory = false): Promise<Outcome> 
   replicas.disturbSends();
   disturbStores(world, stores);
   clients.start(world.submissions);
+  readers.start();
   try {
-    await live(world, stores, clients, replicas, invoicing);
+    await live(world, stores, { clients, replicas, invoicing, readers });
   } catch (cause) {
     oracle.fail("crash", String(cause));
   }
@@ -80,29 +84,44 @@ export async function play(seed: number, keepHistory = false): Promise<Outcome> 
   };
 }
 
+/** Those who act in a world. */
+interface Cast {
+  readonly clients: Clients;
+  readonly replicas: Replicas;
+  readonly invoicing: Invoicing;
+  readonly readers: Readers;
+}
+
 /** Troubles, and what comes after them. */
-async function live(
-  world: World,
-  stores: Stores,
-  clients: Clients,
-  replicas: Replicas,
-  invoicing: Invoicing,
-): Promise<void> {
+async function live(world: World, stores: Stores, cast: Cast): Promise<void> {
   await stores.scheduler.run(world.endMs);
   stores.weather.clearUp();
   stores.stripe.clearUp();
   stores.history.note(() => "all troubles are over");
-  await settle(world, stores, clients, replicas, invoicing);
+  await settle(world, stores, cast);
+  if (!stores.scheduler.halted) await catchUp(stores, cast.readers);
 }
 
+/** Streams show what there is in the end, and so do readers of pages. */
+async function catchUp({ scheduler, oracle }: Stores, readers: Readers): Promise<void> {
+  await scheduler.run(scheduler.nowMs + CATCHING_UP_MAX_MS, () => readers.areCaughtUp);
+  if (scheduler.halted) return;
+  if (!readers.areCaughtUp)
+    oracle.fail("liveness", `a stream does not show the last version after ${CATCHING_UP_MAX_MS} ms`);
+  let isOver = false;
+  const reading = readers.readAll().then(() => {
+    isOver = true;
+  });
+  await scheduler.run(scheduler.nowMs + MINUTE_MS, () => isOver);
+  if (isOver) await reading;
+  else oracle.fail("liveness", "who reads all there is gets no answer");
+}
+
+/** Some heartbeats of the slowest stream. */
+const CATCHING_UP_MAX_MS = 3 * HOUR_MS;
+
 /** Without troubles, within a bounded time, everything must come to its end: into the ledger first, then to Stripe and onto invoices. */
-async function settle(
-  world: World,
-  stores: Stores,
-  clients: Clients,
-  replicas: Replicas,
-  invoicing: Invoicing,
-): Promise<void> {
+async function settle(world: World, stores: Stores, { clients, replicas, invoicing, readers }: Cast): Promise<void> {
   const { scheduler, oracle } = stores;
   const drainedByMs = scheduler.nowMs + (world.pace === "minutes" ? 5 * MINUTE_MS : 12 * HOUR_MS);
   const isDrained = () => clients.open === 0 && isCounted(world, stores);
@@ -114,6 +133,7 @@ async function settle(
       `what was recorded is not all in the ledger after ${drainedByMs - world.endMs} ms: ${clients.open} clients wait`,
     );
   replicas.slowDown();
+  readers.slowDown();
   const settledByMs = scheduler.nowMs + SETTLING_MAX_MS;
   // Asked now and then: to find the answer is not for nothing.
   while (!scheduler.halted && scheduler.nowMs < settledByMs) {

@@ -5,8 +5,10 @@ import { Flush } from "../../src/app/flush.ts";
 import { followStreams } from "../../src/app/follow-streams.ts";
 import { LEASE_TIMING, runWhileHeld, type Tenure } from "../../src/app/hold-lease.ts";
 import { leadAll, repeatedly } from "../../src/app/lead.ts";
+import type { Intake } from "../../src/app/ports/intake.ts";
 import type { Logger } from "../../src/app/ports/logger.ts";
 import { Reconcile } from "../../src/app/reconcile.ts";
+import { RecordUsage } from "../../src/app/record-usage.ts";
 import { postgresIntake } from "../../src/postgres/intake.ts";
 import { REDIS_INTAKE_LIMITS, redisIntake } from "../../src/redis/intake.ts";
 import { Random } from "../random.ts";
@@ -21,6 +23,7 @@ import {
   summariesPort,
 } from "./money-ports.ts";
 import { leasePort, ledgerPort, redisClient, shardStream } from "./ports.ts";
+import { readingParts } from "./reads/reading-stores.ts";
 import { DAYS_STRETCH, drawDrift, RECONCILE_LAG_MS, type Stores } from "./stores.ts";
 import { DAY_MS, HOUR_MS, MINUTE_MS, type Pace, SECOND_MS, type World } from "./world.ts";
 
@@ -125,7 +128,7 @@ export class Replicas {
     const { redisWire, redis, databaseWire, ledger } = this.#stores;
     if (intake === "postgres") {
       const options = { maxBatch: 1_000, maxWaiting: 20_000, onFailure: () => {} };
-      this.#apis.set(slot, { machine, intake: postgresIntake(ledgerPort(machine, databaseWire, ledger), options) });
+      this.#apis.set(slot, this.#api(machine, postgresIntake(ledgerPort(machine, databaseWire, ledger), options)));
       return;
     }
     const opened = redisIntake({
@@ -139,7 +142,13 @@ export class Replicas {
       waitReplicasTimeoutMs: SECOND_MS,
       onFailure: () => {},
     });
-    this.#openApi(slot, { machine, intake: opened });
+    this.#openApi(slot, this.#api(machine, opened));
+  }
+
+  #api(machine: Machine, intake: Intake): Api {
+    const { reading } = this.#stores;
+    const usage = new RecordUsage(intake, reading.tokens);
+    return { machine, usage, reading: readingParts(machine, reading, this.#world.shardCount) };
   }
 
   /** A process that cannot start is started again until it can. */

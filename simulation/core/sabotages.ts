@@ -174,4 +174,34 @@ export const SABOTAGES: readonly Sabotage[] = [
     find: '    ...values.map((value) => ({ kind: "unbilled", value: -value, timestampMs: period.startMs, late: false }) as const),\n',
     replace: "",
   },
+  {
+    name: "a stream that is resumed begins where it is, whatever has changed since",
+    file: "src/app/watch-usage.ts",
+    find: "  if (resumed?.version !== reading.version.toString() || !sameInterval(resumed.interval, reading.interval)) {",
+    replace: "  if (resumed === undefined) {",
+  },
+  {
+    name: "a stream shows totals that are new, and not those that grow",
+    file: "src/app/watch-usage.ts",
+    find: "    return old === undefined || old.quantity !== total.quantity || old.recordCount !== total.recordCount;",
+    replace: "    return old === undefined;",
+  },
+  {
+    name: "a stream tells of the watermark before it looks at the totals",
+    file: "src/app/watch-usage.ts",
+    find: "    const changed = changedTotals(before.totals, next.totals);",
+    replace: "    const changed = heartbeatDue ? [] : changedTotals(before.totals, next.totals);",
+  },
+  {
+    name: "who reads what it wrote does not wait for it",
+    file: "src/app/get-usage.ts",
+    find: '  if (request.consistencyToken !== "") await waitUntilCounted(deps, request, context.signal);\n',
+    replace: "",
+  },
+  {
+    name: "a day is read from its quarter-hours as well",
+    file: "src/domain/read-plan.ts",
+    find: "    if (startMs < firstDayMs) quarterHours.push({ window, startMs, endMs: firstDayMs });",
+    replace: "    quarterHours.push({ window, startMs, endMs: firstDayMs + DAY_MS });",
+  },
 ];

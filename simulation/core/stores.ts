@@ -1,5 +1,6 @@
 // The stores of a world, the wires to them, and the clocks of the machines that they run on.
 
+import type { AccountReading } from "../../src/app/ports/ledger.ts";
 import { CATALOG } from "../catalog.ts";
 import { Random } from "../random.ts";
 import { History } from "./history.ts";
@@ -14,9 +15,12 @@ import { ModelOutbox } from "./model/outbox.ts";
 import { ModelReconciliation } from "./model/reconciliation.ts";
 import { ModelRedis, REPLICA_LAG_MS } from "./model/redis.ts";
 import { ModelStripe, type StripeTraits } from "./model/stripe.ts";
+import { ModelUsageReader } from "./model/usage-reader.ts";
 import { MoneyChecks } from "./money-checks.ts";
 import { Oracle } from "./oracle.ts";
 import { ModelRegistry } from "./ports.ts";
+import { ReadChecks } from "./reads/read-checks.ts";
+import { READING_PACES, type ReadingStores, TOKENS } from "./reads/reading-stores.ts";
 import { Scheduler } from "./scheduler.ts";
 import { Weather } from "./weather.ts";
 import { Wire } from "./wire.ts";
@@ -45,6 +49,7 @@ export interface Stores {
   readonly stripeWire: Wire;
   readonly money: MoneyChecks;
   readonly registry: ModelRegistry;
+  readonly reading: ReadingStores;
   /** The database's. */
   readonly databaseNowMs: () => number;
 }
@@ -57,10 +62,11 @@ export function openStores(world: World, keepHistory: boolean): Stores {
   const oracle = new Oracle(() => {
     scheduler.halted = true;
   });
-  const checks = new LedgerChecks(oracle, history, world.waitReplicas > 0);
   const clocks = new Random(seed, "clocks of stores");
   const redisNowMs = new Machine("redis", scheduler, drawDrift(clocks)).clock().nowMs;
   const databaseNowMs = new Machine("postgres", scheduler, drawDrift(clocks)).clock().nowMs;
+  const reads = new ReadChecks(oracle, world.intake === "postgres" ? databaseNowMs : undefined);
+  const checks = new LedgerChecks(oracle, history, world.waitReplicas > 0, reads);
   const ledger = new ModelLedger(shardCount, CATALOG, checks);
   checks.cursorOf = (shard) => ledger.shardRows[shard];
   for (const { customerId, boundariesMs } of customers) ledger.boundaries.set(customerId, boundariesMs);
@@ -76,6 +82,8 @@ export function openStores(world: World, keepHistory: boolean): Stores {
     money,
   );
   const latency = { usualMs: 8, timeoutMs: 4 * SECOND_MS, lateMs: 3 * SECOND_MS };
+  const databaseWire = new Wire("postgres", scheduler, new Random(seed, "postgres"), weather, latency);
+  const timeline = scheduler.beside(new Random(seed, "order of readers"));
   return {
     scheduler,
     weather,
@@ -84,7 +92,7 @@ export function openStores(world: World, keepHistory: boolean): Stores {
     checks,
     redis: new ModelRedis(redisNowMs, checks),
     redisWire: new Wire("redis", scheduler, new Random(seed, "redis"), weather, latency),
-    databaseWire: new Wire("postgres", scheduler, new Random(seed, "postgres"), weather, latency),
+    databaseWire,
     ledger,
     lease,
     billing,
@@ -100,7 +108,27 @@ export function openStores(world: World, keepHistory: boolean): Stores {
     }),
     money,
     registry: new ModelRegistry(databaseNowMs, world.pace === "minutes" ? 6 * SECOND_MS : 30 * MINUTE_MS),
+    reading: {
+      timeline,
+      wire: databaseWire.beside(timeline, new Random(seed, "way of readers")),
+      reader: new ModelUsageReader({ nowMs: databaseNowMs, intake: world.intake, ledger, account: accountOf(ledger) }),
+      tokens: TOKENS,
+      checks: reads,
+      pace: READING_PACES[world.pace],
+    },
     databaseNowMs,
+  };
+}
+
+/** As of a subscription that lives: the period that holds now, or the last one where no other followed. */
+function accountOf({ boundaries }: ModelLedger): (customerId: string, nowMs: number) => AccountReading {
+  return (customerId, nowMs) => {
+    const ends = boundaries.get(customerId) ?? [];
+    const i = Math.max(1, Math.min(ends.length - 1, ends.filter((ms) => ms <= nowMs).length));
+    const [startMs, endMs] = [ends[i - 1], ends[i]];
+    if (startMs === undefined || endMs === undefined)
+      return { billingPeriod: undefined, subscriptionStatus: "", entitled: true };
+    return { billingPeriod: { startMs, endMs }, subscriptionStatus: "active", entitled: true };
   };
 }
 
