@@ -85,6 +85,7 @@ export class Invoicing {
       endMs,
       billed,
       finalizesMs: isFinal ? undefined : finalizesMs,
+      finalizedMs: isFinal ? finalizesMs : undefined,
     });
     outbox.setDeadlines(stripeCustomerId, eventName, { startMs, endMs }, finalizesMs);
     if (asksForFlush) flushRequests.request(billing.customerOf(stripeCustomerId));

@@ -85,6 +85,13 @@ export class LedgerChecks implements LedgerWatcher, RedisWatcher {
     this.#oracle.counts(record);
   }
 
+  voided(record: UsageRecord, version: bigint): void {
+    const identity = identityOf(record);
+    this.#history.note(() => `ledger: takes back ${identity}`, identity);
+    this.#reads.voided(record, version);
+    this.#oracle.voids(record);
+  }
+
   refused(record: UsageRecord): void {
     this.#oracle.refuses(record);
   }
@@ -169,7 +176,7 @@ export class LedgerChecks implements LedgerWatcher, RedisWatcher {
       if ((pending.get(key) ?? 0n) !== sum)
         oracle.fail("sums", `${key}: windows hold ${pending.get(key) ?? 0n}, its records bill ${sum}`, key);
     let measured = 0n;
-    for (const { measurements } of oracle.applied.values())
+    for (const { measurements } of oracle.counting())
       measured += measurements.reduce((sum, { quantity }) => sum + quantity, 1n);
     for (const [name, rollup] of [["quarter-hours", ledger.quarterHours] as const, ["days", ledger.days] as const]) {
       const sum = [...rollup.values()].reduce((total, { quantity }) => total + quantity, 0n);

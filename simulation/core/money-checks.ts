@@ -13,7 +13,7 @@ import type { ModelStripe, StripeWatcher } from "./model/stripe.ts";
 import type { SinkWatcher } from "./money-ports.ts";
 import type { Oracle } from "./oracle.ts";
 import type { Scheduler } from "./scheduler.ts";
-import { isInDrift, waitsForAPerson } from "./unsettled.ts";
+import { isInDrift, waitingForAPerson } from "./unsettled.ts";
 
 /** What the service knows and what is the case, in the end. */
 export interface Books {
@@ -56,7 +56,7 @@ export class MoneyChecks implements OutboxWatcher, SinkWatcher, StripeWatcher {
     this.#leadsSinceMs = this.#scheduler.nowMs;
   }
 
-  frozen(report: PlannedReport, window: WindowRow, periodClosed: boolean): void {
+  frozen(report: PlannedReport, window: WindowRow, periodClosed: boolean, held: bigint): void {
     const { identifier, kind, value, customerId, timestampMs, late, heldFor } = report;
     this.#history.note(
       () =>
@@ -78,6 +78,13 @@ export class MoneyChecks implements OutboxWatcher, SinkWatcher, StripeWatcher {
       this.#oracle.fail(
         "boundary",
         `${identifier} is stamped in another period than its window's`,
+        identifier,
+        nameOf(report),
+      );
+    if (kind === "usage" && value < 0n && heldFor === undefined && held > 0n)
+      this.#oracle.fail(
+        "taken back",
+        `${identifier} takes back ${value}, while ${held} of its window was never counted`,
         identifier,
         nameOf(report),
       );
@@ -125,7 +132,7 @@ export class MoneyChecks implements OutboxWatcher, SinkWatcher, StripeWatcher {
 
   /** In the end, when nothing is under way: what was recorded is where the service says that it is. */
   atTheEnd({ ledger, outbox, billing, stripe, reconciliation }: Books): void {
-    const drifts = reconciliation.drifts.filter(waitsForAPerson);
+    const drifts = waitingForAPerson(reconciliation.drifts, outbox.reports.values());
     const reports = [...outbox.reports.values()].filter(({ state }) => state !== "superseded");
     const billable = this.#oracle.billable();
     for (const customerId of this.#boundaries.keys()) {

@@ -8,6 +8,7 @@ import { Readers } from "./reads/readers.ts";
 import { Replicas } from "./replicas.ts";
 import { disturbStores, openStores, type Stores } from "./stores.ts";
 import { unsettled } from "./unsettled.ts";
+import { Voiding } from "./voiding.ts";
 import { drawWorld, HOUR_MS, MINUTE_MS, SECOND_MS, type World } from "./world.ts";
 
 export interface Outcome {
@@ -55,6 +56,7 @@ export async function play(seed: number, keepHistory = false): Promise<Outcome> 
     },
   });
   const invoicing = new Invoicing(world, stores);
+  const voiding = new Voiding(world, stores);
   replicas.startAll();
   replicas.disturb();
   replicas.disturbSends();
@@ -62,7 +64,7 @@ export async function play(seed: number, keepHistory = false): Promise<Outcome> 
   clients.start(world.submissions);
   readers.start();
   try {
-    await live(world, stores, { clients, replicas, invoicing, readers });
+    await live(world, stores, { clients, replicas, invoicing, readers, voiding });
   } catch (cause) {
     oracle.fail("crash", String(cause));
   }
@@ -90,6 +92,7 @@ interface Cast {
   readonly replicas: Replicas;
   readonly invoicing: Invoicing;
   readonly readers: Readers;
+  readonly voiding: Voiding;
 }
 
 /** Troubles, and what comes after them. */
@@ -121,7 +124,11 @@ async function catchUp({ scheduler, oracle }: Stores, readers: Readers): Promise
 const CATCHING_UP_MAX_MS = 3 * HOUR_MS;
 
 /** Without troubles, within a bounded time, everything must come to its end: into the ledger first, then to Stripe and onto invoices. */
-async function settle(world: World, stores: Stores, { clients, replicas, invoicing, readers }: Cast): Promise<void> {
+async function settle(
+  world: World,
+  stores: Stores,
+  { clients, replicas, invoicing, readers, voiding }: Cast,
+): Promise<void> {
   const { scheduler, oracle } = stores;
   const drainedByMs = scheduler.nowMs + (world.pace === "minutes" ? 5 * MINUTE_MS : 12 * HOUR_MS);
   const isDrained = () => clients.open === 0 && isCounted(world, stores);
@@ -138,7 +145,7 @@ async function settle(world: World, stores: Stores, { clients, replicas, invoici
   // Asked now and then: to find the answer is not for nothing.
   while (!scheduler.halted && scheduler.nowMs < settledByMs) {
     await scheduler.run(scheduler.nowMs + 20 * MINUTE_MS);
-    if (invoicing.isHeard && unsettled(stores).length === 0) return;
+    if (invoicing.isHeard && voiding.isOver && unsettled(stores).length === 0) return;
   }
   const left = unsettled(stores);
   if (!scheduler.halted)

@@ -204,4 +204,35 @@ export const SABOTAGES: readonly Sabotage[] = [
     find: "    if (startMs < firstDayMs) quarterHours.push({ window, startMs, endMs: firstDayMs });",
     replace: "    quarterHours.push({ window, startMs, endMs: firstDayMs + DAY_MS });",
   },
+  {
+    name: "a void takes nothing back from what waits for Stripe",
+    file: "src/domain/rollup.ts",
+    find: "    pending: pending.map(({ quantity, ...rest }) => ({ ...rest, quantity: -quantity })),",
+    replace: "    pending: [],",
+  },
+  {
+    name: "a void takes back quantities, and still counts the record",
+    file: "src/domain/rollup.ts",
+    find: "    return { ...rest, quantity: -quantity, recordCount: -recordCount };",
+    replace: "    return { ...rest, quantity: -quantity, recordCount: 0n };",
+  },
+  {
+    name: "a repeated void is told as the first one",
+    file: "src/app/void-record.ts",
+    find: "return { outcome: result.kind, ...result.record };",
+    replace: 'return { outcome: "voided", ...result.record };',
+  },
+  {
+    name: "what is taken back of a report that is held is sent",
+    file: REPORT,
+    find: "  if (held === undefined || held.quantity <= 0n || delta >= 0n) return",
+    replace: "  if (delta !== undefined) return",
+  },
+  {
+    // As it was until the simulation found it.
+    name: "what was taken back too late for its invoice is not carried on",
+    file: "src/domain/invoiced-period.ts",
+    find: "missed < takenBackLate ? takenBackLate : missed;",
+    replace: "missed < 0n ? 0n : missed;",
+  },
 ];

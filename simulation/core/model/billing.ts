@@ -8,8 +8,9 @@ export interface InvoicedPeriodRow {
   readonly endMs: number;
   /** Of the draft; undefined once it is final. */
   readonly finalizesMs: number | undefined;
-  /** Undefined while it is a draft. */
+  /** Undefined while it is a draft, as what follows. */
   readonly billed: bigint | undefined;
+  readonly finalizedMs: number | undefined;
   closed: boolean;
 }
 

@@ -1,8 +1,16 @@
 // The ledger's tables, and the apply, as plainly as they can be said. Each method is one transaction: all of it at one instant, or none.
-import type { ApplyOutcome, ApplyResult, CursorMove, ShardState } from "../../../src/app/ports/ledger.ts";
+import type {
+  ApplyOutcome,
+  ApplyResult,
+  CursorMove,
+  ShardState,
+  VoidedRecord,
+  VoidRequest,
+  VoidResult,
+} from "../../../src/app/ports/ledger.ts";
 import { FIRST_ENTRY_ID } from "../../../src/domain/entry-id.ts";
 import type { MeterCatalog } from "../../../src/domain/meter.ts";
-import { type BatchSums, type RollupDelta, type Series, sumBatch } from "../../../src/domain/rollup.ts";
+import { type BatchSums, negated, type RollupDelta, type Series, sumBatch } from "../../../src/domain/rollup.ts";
 import { shardOf } from "../../../src/domain/shard.ts";
 import type { UsageRecord } from "../../../src/domain/usage-record.ts";
 
@@ -36,6 +44,8 @@ export type RollupRow = { -readonly [K in keyof RollupDelta]: RollupDelta[K] };
 export interface LedgerWatcher {
   /** `version`: of the record's shard, from which on it is in the sums. */
   applied(record: UsageRecord, version: bigint): void;
+  /** Its sums are taken back, from this version on. */
+  voided(record: UsageRecord, version: bigint): void;
   refused(record: UsageRecord): void;
   watermark(shard: number, beforeMs: number | undefined, afterMs: number): void;
 }
@@ -49,6 +59,9 @@ export class ModelLedger {
   readonly quarterHours = new Map<string, RollupRow>();
   readonly days = new Map<string, RollupRow>();
   readonly series = new Map<string, Series>();
+  /** By identity, as what follows. */
+  readonly records = new Map<string, UsageRecord>();
+  readonly voids = new Map<string, VoidedRecord>();
   /** By shard. */
   readonly versions: bigint[];
   /** Billing-period boundaries, by customer. */
@@ -146,7 +159,27 @@ export class ModelLedger {
     if (records.length === 0) return;
     const sums = sumBatch(records, this.#catalog, (customerId) => this.boundaries.get(customerId) ?? []);
     this.#add(sums);
-    for (const record of records) this.#watcher.applied(record, this.versionOf(this.#shardOf(record)));
+    for (const record of records) {
+      this.records.set(identityOf(record), record);
+      this.#watcher.applied(record, this.versionOf(this.#shardOf(record)));
+    }
+  }
+
+  voidRecord({ reason, ...of }: VoidRequest, nowMs: number): VoidResult {
+    const identity = identityOf(of);
+    const record = this.records.get(identity);
+    if (record === undefined) return { kind: "not_found" };
+    const before = this.voids.get(identity);
+    if (before !== undefined) return { kind: "already_voided", record: before };
+    this.#changed(this.#shardOf(record));
+    const sums = sumBatch([record], this.#catalog, (customerId) => this.boundaries.get(customerId) ?? []);
+    this.#add(negated(sums));
+    for (const rows of [this.quarterHours, this.days]) clearEmpty(rows, [...sums.quarterHours, ...sums.days]);
+    const { eventTimeMs, measurements } = record;
+    const voided = { eventTimeMs, measurements, reason, voidedAtMs: nowMs };
+    this.voids.set(identity, voided);
+    this.#watcher.voided(record, this.versionOf(this.#shardOf(record)));
+    return { kind: "voided", record: voided };
   }
 
   #add({ series, quarterHours, days, pending }: BatchSums): void {
@@ -181,6 +214,14 @@ export function windowName({ customerId, eventName, payload, windowStartMs }: Wi
 
 export function identityOf({ customerId, idempotencyKey }: Pick<UsageRecord, "customerId" | "idempotencyKey">): string {
   return `${customerId} ${idempotencyKey}`;
+}
+
+function clearEmpty(rows: Map<string, RollupRow>, deltas: readonly RollupDelta[]): void {
+  for (const { seriesId, windowStartMs } of deltas) {
+    const key = `${seriesId} ${windowStartMs}`;
+    const row = rows.get(key);
+    if (row?.recordCount === 0n && row.quantity === 0n) rows.delete(key);
+  }
 }
 
 function addAll(rows: Map<string, RollupRow>, deltas: readonly RollupDelta[]): void {

@@ -23,7 +23,7 @@ import { compareText } from "../../../src/domain/usage-record.ts";
 import { DAY_MS, type Interval, MINUTE_MS } from "../../../src/domain/window.ts";
 import type { Billing } from "./billing.ts";
 import type { ModelLease } from "./lease.ts";
-import { type ModelLedger, type WindowRow, windowName } from "./ledger.ts";
+import { type ModelLedger, type WindowKey, type WindowRow, windowName } from "./ledger.ts";
 import { isOpen, type ReportRow } from "./report-row.ts";
 
 const HOUR_MS = 60 * MINUTE_MS;
@@ -37,7 +37,8 @@ export interface RequestedHour {
 
 /** Told what is frozen. */
 export interface OutboxWatcher {
-  frozen(report: PlannedReport, window: WindowRow, periodClosed: boolean): void;
+  /** `held`: what is held of the window by now, and surely not counted. */
+  frozen(report: PlannedReport, window: WindowRow, periodClosed: boolean, held: bigint): void;
 }
 
 export interface OutboxOptions {
@@ -102,17 +103,22 @@ export class ModelOutbox {
     };
   }
 
-  #heldOf(window: WindowRow): PendingWindow["held"] {
-    const held = [...this.reports.values()]
+  #heldReports(window: WindowKey): readonly ReportRow[] {
+    return [...this.reports.values()]
       .filter((report) => report.state === "held" && report.reason !== HELD_OUTCOME_UNKNOWN && report.kind !== "cancel")
       .filter(({ customerId, eventName, payload, windowStartMs }) => {
         const isOf = customerId === window.customerId && eventName === window.eventName;
         return isOf && payload === window.payload && windowStartMs === window.windowStartMs;
-      })
-      .sort((a, b) => (a.value === b.value ? a.sequence - b.sequence : a.value > b.value ? -1 : 1));
+      });
+  }
+
+  #heldOf(window: WindowRow): PendingWindow["held"] {
+    const held = this.#heldReports(window).toSorted((a, b) =>
+      a.value === b.value ? a.sequence - b.sequence : a.value > b.value ? -1 : 1,
+    );
     const [first] = held;
     if (first === undefined || window.total >= window.reported) return undefined;
-    return { quantity: held.reduce((sum, { value }) => sum + value, 0n), reason: first.reason };
+    return { quantity: sumOf(held), reason: first.reason };
   }
 
   #billingTime(stripeCustomerId: string, eventName: string, timeMs: number) {
@@ -138,6 +144,7 @@ export class ModelOutbox {
       const window = ledger.windows.get(windowName(report));
       if (window === undefined) throw new Error(`no window for ${report.identifier}`);
       const { heldFor, ...frozen } = report;
+      const held = report.value < 0n ? sumOf(this.#heldReports(report)) : 0n;
       const isBooking = report.kind === "drift" || report.kind === "unbilled";
       const state = heldFor !== undefined ? "held" : isBooking ? "accepted" : "planned";
       const settledMs = state === "planned" ? undefined : nowMs();
@@ -158,7 +165,7 @@ export class ModelOutbox {
       if (state === "accepted") this.#counts(report, window);
       window.nextSequence += 1;
       const { periodClosed } = this.#billingTime(report.stripeCustomerId, report.eventName, report.timestampMs);
-      watcher.frozen(report, window, periodClosed);
+      watcher.frozen(report, window, periodClosed, held);
     }
   }
 
@@ -334,6 +341,10 @@ function deadlineOf({ firstAttemptMs, finalizesAtMs, timestampMs }: ReportRow): 
     finalizesAtMs ?? Number.POSITIVE_INFINITY,
     timestampMs + 35 * DAY_MS,
   );
+}
+
+function sumOf(reports: readonly ReportRow[]): bigint {
+  return reports.reduce((sum, { value }) => sum + value, 0n);
 }
 
 /** What is frozen of a report. */

@@ -82,9 +82,11 @@ export class Readers {
   async readAll(): Promise<void> {
     for (const { customerId } of this.#world.customers) {
       const asked = { ...this.#drawAsked(), customerId, apiKeyId: undefined, models: [], meters: [] };
-      const over = { startMs: this.#world.startMs - 2 * DAY_MS, endMs: this.#world.endMs + 2 * DAY_MS };
-      const whole = { startMs: floorTo(over.startMs), endMs: floorTo(over.endMs) };
-      const request: UsageRequest = { ...asked, over: whole, pageSize: this.#random.whole(1, 3) };
+      const over = {
+        startMs: floorTo(this.#world.startMs - 2 * DAY_MS),
+        endMs: floorTo(this.#world.endMs + 2 * DAY_MS),
+      };
+      const request = { ...asked, over, windowSize: "all" as const, pageSize: this.#random.whole(1, 3) };
       const [api] = this.#apis();
       if (api === undefined) throw new Error("no process is left to read from");
       const totals: UsageTotal[] = [];
@@ -128,6 +130,7 @@ export class Readers {
     const { startMs, endMs } = this.#world;
     const fromMs = floorTo(startMs + random.unit() * (endMs - startMs)) - random.whole(0, 8) * QUARTER_HOUR_MS;
     const interval = { startMs: fromMs, endMs: fromMs + random.whole(1, 200) * QUARTER_HOUR_MS };
+    const over = random.pick(["default", "default", "today", interval, interval] as const);
     return {
       customerId: random.pick(this.#world.customers).customerId,
       apiKeyId: random.chance(0.8) ? undefined : random.pick(["", "key"]),
@@ -136,16 +139,19 @@ export class Readers {
       groupByApiKey: random.chance(0.4),
       groupByModel: random.chance(0.4),
       groupByLabels: [],
-      over: random.pick(["default", "default", "today", interval, interval] as const),
+      over,
       timeZone: "UTC",
-      windowSize: random.pick(["all", "hour", "day"] as const),
+      // Hours of a month are many.
+      windowSize: random.pick(["all", "all", over === interval ? "hour" : "all", "day"] as const),
       consistencyToken: "",
       pageSize: 1_000,
       pageToken: "",
     };
   }
 
-  #ask(viewer: Viewer, request: UsageRequest, own: readonly UsageRecord[]): void {
+  #ask(asker: Viewer, request: UsageRequest, own: readonly UsageRecord[]): void {
+    // What was seen before it asked: answers to two questions at once come in any order.
+    const viewer = { ...asker };
     const { reading, weather, history } = this.#stores;
     const { timeline } = reading;
     const random = this.#random;
@@ -160,7 +166,9 @@ export class Readers {
     const ask = () =>
       void getUsage(api.reading.dependencies, request, { signal: deadline.signal }).then(
         (answer) => {
-          if (!isLost) this.#check(viewer, request, answer, sinceVersion, own);
+          if (isLost) return;
+          this.#check(viewer, request, answer, sinceVersion, own);
+          asker.seenWatermarkMs = Math.max(asker.seenWatermarkMs, answer.watermarkMs);
         },
         (cause: unknown) => {
           history.note(() => `${viewer.name}: ${String(cause)}`, viewer.name);

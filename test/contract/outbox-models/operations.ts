@@ -77,7 +77,8 @@ function drawUsage(random: Random): Operation["run"] {
   const customerId = random.pick(CUSTOMERS);
   const eventName = random.pick(EVENT_NAMES);
   const windowStartMs = ORIGIN_MS + random.whole(0, 240) * MINUTE_MS;
-  const quantity = BigInt(random.whole(1, 5) * 10);
+  // A void takes back.
+  const quantity = BigInt(random.whole(1, 5) * (random.chance(0.2) ? -10 : 10));
   return (side) => side.addUsage(customerId, eventName, windowStartMs, quantity);
 }
 
