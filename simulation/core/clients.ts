@@ -16,6 +16,8 @@ export interface Api {
   readonly machine: Machine;
   readonly usage: RecordUsage;
   readonly reading: ReadingParts;
+  /** Aborts when the process is told to stop: streams are ended then. */
+  readonly draining: AbortSignal;
 }
 
 export interface ClientsOptions {

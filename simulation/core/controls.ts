@@ -5,6 +5,7 @@ import { availableParallelism, tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { Command } from "commander";
+import { REGRESSIONS } from "./regressions.ts";
 import { SABOTAGES, type Sabotage } from "./sabotages.ts";
 
 const ROOT = fileURLToPath(new URL("../../", import.meta.url));
@@ -30,7 +31,22 @@ async function control(sabotage: Sabotage): Promise<Finding> {
       await cp(join(ROOT, part), join(copy, part), { recursive: true });
     await symlink(join(ROOT, "node_modules"), join(copy, "node_modules"));
     await apply(sabotage, copy);
-    return { sabotage: sabotage.name, ...(await simulate(copy)) };
+    const missed: number[] = [];
+    for (const { seed } of REGRESSIONS.filter((one) => one.sabotage === sabotage.name))
+      if ((await simulate(copy, ["--seed", String(seed)])).caughtBy === undefined) missed.push(seed);
+    const many = [
+      "--seeds",
+      String(SEEDS_MAX),
+      "--from",
+      String(sabotage.from ?? 1),
+      "--threads",
+      "1",
+      "--until-failure",
+    ];
+    const finding = await simulate(copy, many);
+    if (missed.length === 0) return { sabotage: sabotage.name, ...finding };
+    const message = `regressions no longer find it: ${missed.join(", ")}`;
+    return { sabotage: sabotage.name, ...finding, caughtBy: undefined, message };
   } finally {
     await rm(copy, { recursive: true, force: true });
   }
@@ -48,9 +64,9 @@ async function apply({ name, file, find, replace }: Sabotage, copy: string): Pro
   );
 }
 
-function simulate(copy: string): Promise<Omit<Finding, "sabotage">> {
+function simulate(copy: string, what: readonly string[]): Promise<Omit<Finding, "sabotage">> {
   const script = join(copy, "simulation/core/simulate.ts");
-  const args = [script, "--seeds", String(SEEDS_MAX), "--threads", "1", "--until-failure", "--json"];
+  const args = [script, ...what, "--json"];
   return new Promise((resolve) => {
     execFile(process.execPath, args, { timeout: LIMIT_MS }, (cause, stdout, stderr) => {
       const report = stdout.trim() === "" ? undefined : (JSON.parse(stdout) as Report);
@@ -94,7 +110,7 @@ function table(findings: readonly Finding[]): string {
 
 const command = new Command("simulate:controls")
   .description(
-    `Sabotages production's code, a copy at a time, and plays up to ${SEEDS_MAX} seeds against each. Exit code 1 when one is not caught.`,
+    `Sabotages production's code, a copy at a time, and plays up to ${SEEDS_MAX} seeds against each, and its regressions. Exit code 1 when one is not caught.`,
   )
   .argument("[only]", "sabotages whose name holds this text")
   .option("--json", "print one JSON list")

@@ -16,6 +16,7 @@ export class Machine {
   readonly #startMs: number;
   #alive = true;
   #pausedUntilMs = 0;
+  #setByMs = 0;
 
   constructor(name: string, timeline: Timeline, drift: Drift) {
     this.name = name;
@@ -42,6 +43,11 @@ export class Machine {
     this.#pausedUntilMs = Math.max(this.#pausedUntilMs, this.#timeline.nowMs + durationMs);
   }
 
+  /** Somebody sets its clock, forward or back; what it measures times by goes on as before. */
+  setClock(byMs: number): void {
+    this.#setByMs += byMs;
+  }
+
   /** Something reaches the process: now, when its pause is over, or never. */
   deliver(run: () => void, timeline = this.#timeline): void {
     if (!this.#alive) return;
@@ -54,7 +60,7 @@ export class Machine {
     const { offsetMs, rate } = this.#drift;
     const elapsedMs = () => (timeline.nowMs - this.#startMs) * rate;
     return {
-      nowMs: () => Math.floor(this.#startMs + offsetMs + elapsedMs()),
+      nowMs: () => Math.floor(this.#startMs + offsetMs + this.#setByMs + elapsedMs()),
       monotonicMs: elapsedMs,
       // No timer is finer than a millisecond.
       sleep: (delayMs, signal) => this.#sleep(Math.max(1, stretch(delayMs) / rate), signal, timeline),

@@ -6,9 +6,11 @@ import { identityOf } from "./model/ledger.ts";
 import type { Violation } from "./oracle.ts";
 import { Readers } from "./reads/readers.ts";
 import { Replicas } from "./replicas.ts";
+import { stopSometimes } from "./stops.ts";
 import { disturbStores, openStores, type Stores } from "./stores.ts";
 import { unsettled } from "./unsettled.ts";
 import { Voiding } from "./voiding.ts";
+import { Webhooks } from "./webhooks.ts";
 import { drawWorld, HOUR_MS, MINUTE_MS, SECOND_MS, type World } from "./world.ts";
 
 export interface Outcome {
@@ -55,16 +57,19 @@ export async function play(seed: number, keepHistory = false): Promise<Outcome> 
       readers.acknowledged(record, answer);
     },
   });
-  const invoicing = new Invoicing(world, stores);
+  const webhooks = new Webhooks(world, stores);
+  new Invoicing(world, stores, webhooks).start();
   const voiding = new Voiding(world, stores);
   replicas.startAll();
   replicas.disturb();
   replicas.disturbSends();
+  stopSometimes(world, stores, replicas);
   disturbStores(world, stores);
   clients.start(world.submissions);
   readers.start();
+  webhooks.start();
   try {
-    await live(world, stores, { clients, replicas, invoicing, readers, voiding });
+    await live(world, stores, { clients, replicas, webhooks, readers, voiding });
   } catch (cause) {
     oracle.fail("crash", String(cause));
   }
@@ -90,7 +95,7 @@ export async function play(seed: number, keepHistory = false): Promise<Outcome> 
 interface Cast {
   readonly clients: Clients;
   readonly replicas: Replicas;
-  readonly invoicing: Invoicing;
+  readonly webhooks: Webhooks;
   readonly readers: Readers;
   readonly voiding: Voiding;
 }
@@ -102,15 +107,20 @@ async function live(world: World, stores: Stores, cast: Cast): Promise<void> {
   stores.stripe.clearUp();
   stores.history.note(() => "all troubles are over");
   await settle(world, stores, cast);
-  if (!stores.scheduler.halted) await catchUp(stores, cast.readers);
+  if (!stores.scheduler.halted) await catchUp(stores, cast);
 }
 
 /** Streams show what there is in the end, and so do readers of pages. */
-async function catchUp({ scheduler, oracle }: Stores, readers: Readers): Promise<void> {
-  await scheduler.run(scheduler.nowMs + CATCHING_UP_MAX_MS, () => readers.areCaughtUp);
+async function catchUp({ scheduler, oracle }: Stores, { readers, webhooks }: Cast): Promise<void> {
+  const isQuiet = () => readers.areCaughtUp && webhooks.isHeard;
+  await scheduler.run(scheduler.nowMs + CATCHING_UP_MAX_MS, isQuiet);
   if (scheduler.halted) return;
-  if (!readers.areCaughtUp)
-    oracle.fail("liveness", `a stream does not show the last version after ${CATCHING_UP_MAX_MS} ms`);
+  if (isQuiet()) webhooks.atTheEnd();
+  else
+    oracle.fail(
+      "liveness",
+      `a stream does not show the last version, or an event is not applied, after ${CATCHING_UP_MAX_MS} ms`,
+    );
   let isOver = false;
   const reading = readers.readAll().then(() => {
     isOver = true;
@@ -127,7 +137,7 @@ const CATCHING_UP_MAX_MS = 3 * HOUR_MS;
 async function settle(
   world: World,
   stores: Stores,
-  { clients, replicas, invoicing, readers, voiding }: Cast,
+  { clients, replicas, webhooks, readers, voiding }: Cast,
 ): Promise<void> {
   const { scheduler, oracle } = stores;
   const drainedByMs = scheduler.nowMs + (world.pace === "minutes" ? 5 * MINUTE_MS : 12 * HOUR_MS);
@@ -145,7 +155,7 @@ async function settle(
   // Asked now and then: to find the answer is not for nothing.
   while (!scheduler.halted && scheduler.nowMs < settledByMs) {
     await scheduler.run(scheduler.nowMs + 20 * MINUTE_MS);
-    if (invoicing.isHeard && voiding.isOver && unsettled(stores).length === 0) return;
+    if (webhooks.isHeard && voiding.isOver && unsettled(stores).length === 0) return;
   }
   const left = unsettled(stores);
   if (!scheduler.halted)

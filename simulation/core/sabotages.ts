@@ -8,6 +8,8 @@ export interface Sabotage {
   /** Found exactly once in the file. */
   readonly find: string;
   readonly replace: string;
+  /** The first seed that is played; where what it takes is rare. */
+  readonly from?: number;
 }
 
 const SHARD_DRAIN = "src/app/shard-drain.ts";
@@ -234,5 +236,50 @@ export const SABOTAGES: readonly Sabotage[] = [
     file: "src/domain/invoiced-period.ts",
     find: "missed < takenBackLate ? takenBackLate : missed;",
     replace: "missed < 0n ? 0n : missed;",
+  },
+  {
+    name: "an invoice is read before its turn has come",
+    file: "src/app/apply-billing-events.ts",
+    find: "  const { invoice, periods } = await accounts.exclusively(invoiceId, async (writer) => {\n    const invoice = await objects.invoice(invoiceId, signal);",
+    replace:
+      "  const early = await objects.invoice(invoiceId, signal);\n  const { invoice, periods } = await accounts.exclusively(invoiceId, async (writer) => {\n    const invoice = early;",
+  },
+  {
+    name: "an event counts as applied before it is",
+    file: "src/app/apply-stripe-events.ts",
+    find: "        await EFFECTS.get(type)?.(this.#deps, event, signal);",
+    replace: "        await inbox.applied(eventId);\n        await EFFECTS.get(type)?.(this.#deps, event, signal);",
+  },
+  {
+    name: "an event that could not be applied is given up at once",
+    file: "src/app/apply-stripe-events.ts",
+    find: "        await this.#fail(event, err, signal);\n        return;",
+    replace: '        logger.error({ err }, "given up");',
+  },
+  {
+    name: "a process that is told to stop keeps its lease",
+    file: "src/app/hold-lease.ts",
+    find: "    await lease.release(grant);\n",
+    replace: "",
+  },
+  {
+    name: "a process that is told to stop stays on the list of workers",
+    file: "src/app/drain.ts",
+    find: "    await this.#leave();",
+    replace: "",
+  },
+  {
+    name: "what a round did not send is not given back",
+    file: "src/app/send-round.ts",
+    find: "        for (const report of batch) settled.push({ report, settlement: giveBack(report.before, report.attempts) });\n",
+    replace: "",
+  },
+  {
+    // As it was until the simulation found it.
+    name: "a ledger follows a stream when it first drains it",
+    file: "src/app/follow-streams.ts",
+    find: '    if (epoch !== "") continue;',
+    replace: "    if (epoch !== undefined) continue;",
+    from: 11_000,
   },
 ];

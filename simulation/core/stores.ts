@@ -1,11 +1,11 @@
 // The stores of a world, the wires to them, and the clocks of the machines that they run on.
 
-import type { AccountReading } from "../../src/app/ports/ledger.ts";
 import { CATALOG } from "../catalog.ts";
 import { Random } from "../random.ts";
 import { History } from "./history.ts";
 import { LedgerChecks, REDIS_SET_BACK_MS } from "./ledger-checks.ts";
 import { type Drift, Machine } from "./machine.ts";
+import { ModelAccounts } from "./model/accounts.ts";
 import { Billing } from "./model/billing.ts";
 import { ModelFlushRequests } from "./model/flush-requests.ts";
 import { ModelInvoicedPeriods } from "./model/invoiced-periods.ts";
@@ -15,6 +15,7 @@ import { ModelOutbox } from "./model/outbox.ts";
 import { ModelReconciliation } from "./model/reconciliation.ts";
 import { ModelRedis, REPLICA_LAG_MS } from "./model/redis.ts";
 import { ModelStripe, type StripeTraits } from "./model/stripe.ts";
+import { ModelStripeEvents } from "./model/stripe-events.ts";
 import { ModelUsageReader } from "./model/usage-reader.ts";
 import { MoneyChecks } from "./money-checks.ts";
 import { Oracle } from "./oracle.ts";
@@ -41,6 +42,8 @@ export interface Stores {
   readonly ledger: ModelLedger;
   readonly lease: ModelLease;
   readonly billing: Billing;
+  readonly accounts: ModelAccounts;
+  readonly stripeEvents: ModelStripeEvents;
   readonly outbox: ModelOutbox;
   readonly flushRequests: ModelFlushRequests;
   readonly reconciliation: ModelReconciliation;
@@ -75,6 +78,9 @@ export function openStores(world: World, keepHistory: boolean): Stores {
   const billing = new Billing();
   const tables = { nowMs: databaseNowMs, lease, ledger, billing };
   const outbox = new ModelOutbox({ ...tables, intake: world.intake, watcher: money });
+  const wentBack = (invoiceId: string) =>
+    oracle.fail("account", `${invoiceId} was final, and is written as a draft`, invoiceId);
+  const accounts = new ModelAccounts(billing, outbox, { wentBack });
   const stripe = new ModelStripe(
     () => scheduler.nowMs,
     new Random(seed, "stripe"),
@@ -96,6 +102,8 @@ export function openStores(world: World, keepHistory: boolean): Stores {
     ledger,
     lease,
     billing,
+    accounts,
+    stripeEvents: new ModelStripeEvents(databaseNowMs),
     outbox,
     flushRequests: new ModelFlushRequests({ ...tables, reports: outbox.reports }),
     reconciliation: new ModelReconciliation({ ...tables, outbox, lagMs: RECONCILE_LAG_MS }),
@@ -111,24 +119,17 @@ export function openStores(world: World, keepHistory: boolean): Stores {
     reading: {
       timeline,
       wire: databaseWire.beside(timeline, new Random(seed, "way of readers")),
-      reader: new ModelUsageReader({ nowMs: databaseNowMs, intake: world.intake, ledger, account: accountOf(ledger) }),
+      reader: new ModelUsageReader({
+        nowMs: databaseNowMs,
+        intake: world.intake,
+        ledger,
+        account: (...args) => accounts.reading(...args),
+      }),
       tokens: TOKENS,
       checks: reads,
       pace: READING_PACES[world.pace],
     },
     databaseNowMs,
-  };
-}
-
-/** As of a subscription that lives: the period that holds now, or the last one where no other followed. */
-function accountOf({ boundaries }: ModelLedger): (customerId: string, nowMs: number) => AccountReading {
-  return (customerId, nowMs) => {
-    const ends = boundaries.get(customerId) ?? [];
-    const i = Math.max(1, Math.min(ends.length - 1, ends.filter((ms) => ms <= nowMs).length));
-    const [startMs, endMs] = [ends[i - 1], ends[i]];
-    if (startMs === undefined || endMs === undefined)
-      return { billingPeriod: undefined, subscriptionStatus: "", entitled: true };
-    return { billingPeriod: { startMs, endMs }, subscriptionStatus: "active", entitled: true };
   };
 }
 

@@ -99,7 +99,8 @@ export class Watch {
     });
   }
 
-  async #consume({ reading }: Api, stream: number, signal: AbortSignal): Promise<void> {
+  async #consume({ reading, draining }: Api, stream: number, hungUp: AbortSignal): Promise<void> {
+    const signal = AbortSignal.any([hungUp, draining]);
     const request = { ...this.#options.request, resumeToken: this.#resumeToken };
     for await (const event of watchUsage(reading.dependencies, reading.versions, request, { signal })) {
       await this.#onItsWay();
