@@ -12,18 +12,18 @@ export class Invoicing {
   readonly #webhooks: Webhooks;
   readonly #random: Random;
   readonly #timeline: Timeline;
-  readonly #customers: readonly WorldCustomer[];
+  readonly #world: World;
 
   constructor(world: World, stores: Stores, webhooks: Webhooks) {
     this.#stores = stores;
     this.#webhooks = webhooks;
     this.#random = new Random(world.seed, "changes of invoices");
     this.#timeline = stores.scheduler.beside(new Random(world.seed, "order of changes of invoices"));
-    this.#customers = world.customers;
+    this.#world = world;
   }
 
   start(): void {
-    for (const customer of this.#customers) this.#start(customer);
+    for (const customer of this.#world.customers) this.#start(customer);
   }
 
   #start({ customerId, stripeCustomerId, mappedMs, boundariesMs }: WorldCustomer): void {
@@ -31,14 +31,27 @@ export class Invoicing {
     if (customerId !== stripeCustomerId) {
       scheduler.at(mappedMs, () => {
         history.note(() => `${customerId} is mapped to ${stripeCustomerId}`);
-        billing.mapped.set(customerId, stripeCustomerId);
+        billing.map(customerId, stripeCustomerId);
       });
+      this.#mapAnew(customerId, stripeCustomerId, mappedMs);
     }
     for (const [i, endMs] of boundariesMs.entries()) {
       const startMs = boundariesMs[i - 1];
       if (startMs === undefined || endMs <= scheduler.nowMs) continue;
       scheduler.at(endMs, () => this.#draft(stripeCustomerId, { startMs, endMs }));
     }
+  }
+
+  /** Another Stripe customer, without a subscription, pays from some time on. */
+  #mapAnew(customerId: string, stripeCustomerId: string, mappedMs: number): void {
+    const { billing, history } = this.#stores;
+    if (!this.#random.chance(0.25)) return;
+    const { startMs, endMs } = this.#world;
+    const fromMs = Math.max(startMs, mappedMs);
+    this.#timeline.at(fromMs + this.#random.unit() * (endMs - fromMs), () => {
+      history.note(() => `${customerId} is mapped to another: ${stripeCustomerId}_next`, customerId);
+      billing.map(customerId, `${stripeCustomerId}_next`);
+    });
   }
 
   #draft(stripeCustomerId: string, period: { readonly startMs: number; readonly endMs: number }): void {

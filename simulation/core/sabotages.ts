@@ -282,4 +282,10 @@ export const SABOTAGES: readonly Sabotage[] = [
     replace: "    if (epoch !== undefined) continue;",
     from: 11_000,
   },
+  {
+    name: "what is taken back goes to whom the customer is mapped now",
+    file: "src/domain/taking-back.ts",
+    find: "  if (delta >= 0n || window.elsewhere.length === 0) return",
+    replace: "  if (delta !== undefined) return",
+  },
 ];

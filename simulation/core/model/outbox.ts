@@ -24,7 +24,7 @@ import { DAY_MS, type Interval, MINUTE_MS } from "../../../src/domain/window.ts"
 import type { Billing } from "./billing.ts";
 import type { ModelLease } from "./lease.ts";
 import { type ModelLedger, type WindowKey, type WindowRow, windowName } from "./ledger.ts";
-import { isOpen, type ReportRow } from "./report-row.ts";
+import { isOpen, mayCount, type ReportRow, reportOf } from "./report-row.ts";
 
 const HOUR_MS = 60 * MINUTE_MS;
 
@@ -100,7 +100,23 @@ export class ModelOutbox {
       stripeCustomerId,
       ...this.#billingTime(stripeCustomerId, window.eventName, window.windowStartMs),
       held: this.#heldOf(window),
+      elsewhere: this.#elsewhereOf(window, stripeCustomerId),
     };
+  }
+
+  #elsewhereOf(window: WindowRow, stripeCustomerId: string): PendingWindow["elsewhere"] {
+    if (window.total >= window.reported) return [];
+    const counting = [...this.reports.values()].filter(
+      (r) => windowName(r) === windowName(window) && r.stripeCustomerId !== stripeCustomerId && mayCount(r),
+    );
+    return [...Map.groupBy(counting, (r) => r.stripeCustomerId)]
+      .map(([other, its]) => ({ other, quantity: sumOf(its), last: Math.max(...its.map((r) => r.sequence)) }))
+      .filter(({ quantity }) => quantity > 0n)
+      .sort((a, b) => b.last - a.last)
+      .map(({ other, quantity }) => {
+        const time = this.#billingTime(other, window.eventName, window.windowStartMs);
+        return { stripeCustomerId: other, quantity, ...time };
+      });
   }
 
   #heldReports(window: WindowKey): readonly ReportRow[] {
@@ -215,7 +231,7 @@ export class ModelOutbox {
   }
 
   replaceClosed(grant: LeaseGrant, limit: number, context: Omit<PlanContext, "nowMs">): readonly PlannedReport[] {
-    const { lease, ledger, billing, nowMs } = this.#options;
+    const { lease, ledger, nowMs } = this.#options;
     lease.fence(grant);
     const closed = [...this.reports.values()].filter(
       ({ state, firstAttemptMs, kind, stripeCustomerId, eventName, timestampMs }) => {
@@ -225,14 +241,19 @@ export class ModelOutbox {
     );
     const taken = new Map<string, number>();
     const retries = closed.slice(0, limit).flatMap((report) => {
-      const { state, customerId, stripeCustomerId, eventName, timestampMs } = report;
+      const { state, stripeCustomerId, eventName, timestampMs } = report;
       if (state !== "planned" || !mayRetry(report.reason)) return [];
       const name = windowName(report);
       const nextSequence = (ledger.windows.get(name)?.nextSequence ?? 0) + (taken.get(name) ?? 0);
       taken.set(name, (taken.get(name) ?? 0) + 1);
-      const mappedCustomerId = billing.stripeCustomerOf(customerId) ?? stripeCustomerId;
-      const time = this.#billingTime(mappedCustomerId, eventName, timestampMs);
-      const replaceable: ReplaceableReport = { ...report, ...time, state, mappedCustomerId, nextSequence };
+      const time = this.#billingTime(stripeCustomerId, eventName, timestampMs);
+      const replaceable: ReplaceableReport = {
+        ...report,
+        ...time,
+        state,
+        payingCustomerId: stripeCustomerId,
+        nextSequence,
+      };
       return [retryOf(replaceable, { ...context, nowMs: nowMs() })];
     });
     this.insert(grant.epoch, retries);
@@ -345,38 +366,6 @@ function deadlineOf({ firstAttemptMs, finalizesAtMs, timestampMs }: ReportRow): 
 
 function sumOf(reports: readonly ReportRow[]): bigint {
   return reports.reduce((sum, { value }) => sum + value, 0n);
-}
-
-/** What is frozen of a report. */
-export function reportOf(row: ReportRow) {
-  const {
-    identifier,
-    kind,
-    origin,
-    customerId,
-    stripeCustomerId,
-    eventName,
-    payload,
-    windowStartMs,
-    sequence,
-    value,
-    timestampMs,
-    late,
-  } = row;
-  return {
-    identifier,
-    kind,
-    origin,
-    customerId,
-    stripeCustomerId,
-    eventName,
-    payload,
-    windowStartMs,
-    sequence,
-    value,
-    timestampMs,
-    late,
-  };
 }
 
 function cursorOf({ windowEndMs, customerId, windowStartMs, eventName, payload }: WindowRow): PlanCursor {

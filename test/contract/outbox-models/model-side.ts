@@ -98,9 +98,14 @@ export class ModelSide implements Side {
     this.#outbox.setDeadlines(stripeCustomerId, eventName, period, finalizesMs);
   }
 
+  async map(customerId: string, stripeCustomerId: string): Promise<void> {
+    this.#billing.map(customerId, stripeCustomerId);
+  }
+
   async rows(): Promise<Rows> {
     const reports = [...this.#outbox.reports.values()].map((r) => [
       r.identifier,
+      r.stripeCustomerId,
       r.kind,
       String(r.value),
       r.timestampMs,
