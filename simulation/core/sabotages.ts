@@ -14,6 +14,7 @@ export interface Sabotage {
 
 const SHARD_DRAIN = "src/app/shard-drain.ts";
 const REPORT = "src/domain/report.ts";
+const TAKING_BACK = "src/domain/taking-back.ts";
 
 export const SABOTAGES: readonly Sabotage[] = [
   {
@@ -226,7 +227,7 @@ export const SABOTAGES: readonly Sabotage[] = [
   },
   {
     name: "what is taken back of a report that is held is sent",
-    file: REPORT,
+    file: TAKING_BACK,
     find: "  if (held === undefined || held.quantity <= 0n || delta >= 0n) return",
     replace: "  if (delta !== undefined) return",
   },
@@ -284,7 +285,7 @@ export const SABOTAGES: readonly Sabotage[] = [
   },
   {
     name: "what is taken back goes to whom the customer is mapped now",
-    file: "src/domain/taking-back.ts",
+    file: TAKING_BACK,
     find: "  if (delta >= 0n || window.elsewhere.length === 0) return",
     replace: "  if (delta !== undefined) return",
   },
