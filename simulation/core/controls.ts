@@ -1,67 +1,32 @@
 // `npm run simulate:controls`: production's code is sabotaged, a copy at a time, and the simulation must find each sabotage.
 import { execFile } from "node:child_process";
-import { cp, mkdtemp, readFile, rm, symlink, writeFile } from "node:fs/promises";
-import { availableParallelism, tmpdir } from "node:os";
+import { availableParallelism } from "node:os";
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
 import { Command } from "commander";
+import { type Finding, findingsTable } from "../findings.ts";
+import { withSabotage } from "../sabotaged-copy.ts";
 import { REGRESSIONS } from "./regressions.ts";
-import { SABOTAGES, type Sabotage } from "./sabotages.ts";
+import { SABOTAGES, type SeededSabotage } from "./sabotages.ts";
 
-const ROOT = fileURLToPath(new URL("../../", import.meta.url));
 /** Seeds within which each must be found. */
 const SEEDS_MAX = 300;
 /** A sabotage may make the service go round for ever. */
 const LIMIT_MS = 600_000;
 
-/** How a sabotage came out. */
-interface Finding {
-  readonly sabotage: string;
-  /** The rule that found it; undefined: nothing did. */
-  readonly caughtBy: string | undefined;
-  /** Played until then. */
-  readonly seeds: number;
-  readonly message: string;
+async function control(sabotage: SeededSabotage): Promise<Finding> {
+  const finding = await withSabotage(sabotage, ["src", "simulation"], (copy) => playAgainst(sabotage, copy));
+  return { sabotage: sabotage.name, ...finding };
 }
 
-async function control(sabotage: Sabotage): Promise<Finding> {
-  const copy = await mkdtemp(join(tmpdir(), "metering-control-"));
-  try {
-    for (const part of ["src", "simulation", "package.json"])
-      await cp(join(ROOT, part), join(copy, part), { recursive: true });
-    await symlink(join(ROOT, "node_modules"), join(copy, "node_modules"));
-    await apply(sabotage, copy);
-    const missed: number[] = [];
-    for (const { seed } of REGRESSIONS.filter((one) => one.sabotage === sabotage.name))
-      if ((await simulate(copy, ["--seed", String(seed)])).caughtBy === undefined) missed.push(seed);
-    const many = [
-      "--seeds",
-      String(SEEDS_MAX),
-      "--from",
-      String(sabotage.from ?? 1),
-      "--threads",
-      "1",
-      "--until-failure",
-    ];
-    const finding = await simulate(copy, many);
-    if (missed.length === 0) return { sabotage: sabotage.name, ...finding };
-    const message = `regressions no longer find it: ${missed.join(", ")}`;
-    return { sabotage: sabotage.name, ...finding, caughtBy: undefined, message };
-  } finally {
-    await rm(copy, { recursive: true, force: true });
-  }
-}
-
-/** Throws where the text to be replaced is not there just once: then production's code has moved on, and the sabotage has to follow. */
-async function apply({ name, file, find, replace }: Sabotage, copy: string): Promise<void> {
-  const path = join(copy, file);
-  const text = await readFile(path, "utf8");
-  const found = text.split(find).length - 1;
-  if (found !== 1) throw new Error(`"${name}": its text is ${found} times in ${file}, not once`);
-  await writeFile(
-    path,
-    text.replace(find, () => replace),
-  );
+/** The seeds that once found the fault, each by itself; then many. */
+async function playAgainst({ name, from }: SeededSabotage, copy: string): Promise<Omit<Finding, "sabotage">> {
+  const missed: number[] = [];
+  for (const { seed } of REGRESSIONS.filter(({ sabotage }) => sabotage === name))
+    if ((await simulate(copy, ["--seed", String(seed)])).caughtBy === undefined) missed.push(seed);
+  const seeds = ["--seeds", String(SEEDS_MAX), "--from", String(from ?? 1)];
+  const finding = await simulate(copy, [...seeds, "--threads", "1", "--until-failure"]);
+  if (missed.length === 0) return finding;
+  return { ...finding, caughtBy: undefined, message: `regressions no longer find it: ${missed.join(", ")}` };
 }
 
 function simulate(copy: string, what: readonly string[]): Promise<Omit<Finding, "sabotage">> {
@@ -93,19 +58,8 @@ async function run(only: string | undefined, { json }: { readonly json?: true })
   };
   await Promise.all(Array.from({ length: availableParallelism() }, worker));
   const inOrder = chosen.flatMap(({ name }) => findings.filter(({ sabotage }) => sabotage === name));
-  process.stdout.write(json ? `${JSON.stringify(inOrder)}\n` : table(inOrder));
+  process.stdout.write(json ? `${JSON.stringify(inOrder)}\n` : findingsTable(inOrder));
   if (findings.some(({ caughtBy }) => caughtBy === undefined)) process.exitCode = 1;
-}
-
-function table(findings: readonly Finding[]): string {
-  const rows = findings.map(({ sabotage, caughtBy, seeds, message }) => {
-    const what = caughtBy === undefined ? `NOT CAUGHT ${message}` : caughtBy;
-    return [sabotage, what, caughtBy === undefined ? "" : String(seeds)] as const;
-  });
-  const widths = [0, 1].map((i) => Math.max(...rows.map((row) => row[i]?.length ?? 0), 12));
-  const line = ([a, b, c]: readonly [string, string, string]) =>
-    `${a.padEnd(widths[0] ?? 0)}  ${b.padEnd(widths[1] ?? 0)}  ${c}\n`;
-  return [["sabotage", "caught by", "seeds"] as const, ...rows].map(line).join("");
 }
 
 const command = new Command("simulate:controls")

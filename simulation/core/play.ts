@@ -175,6 +175,7 @@ function isCounted({ intake }: World, { ledger, redis, oracle }: Stores): boolea
   if (oracle.violations.length > 0) return true;
   return ledger.shardRows.every(({ shard, cursor, epoch }) => {
     const stream = redis.standing(shard);
-    return stream === undefined || (stream.epoch === epoch && stream.last === cursor);
+    // A store that came back empty is one that the ledger has yet to hear of, unless it never followed any.
+    return stream === undefined ? epoch === "" : stream.epoch === epoch && stream.last === cursor;
   });
 }

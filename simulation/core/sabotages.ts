@@ -1,14 +1,10 @@
 // Faults put into production's code on purpose, each of which the simulation must find. One that it does not find would be one that it
 // could not find in earnest.
 
-export interface Sabotage {
-  readonly name: string;
-  /** From the root of the repository. */
-  readonly file: string;
-  /** Found exactly once in the file. */
-  readonly find: string;
-  readonly replace: string;
-  /** The first seed that is played; where what it takes is rare. */
+import type { Sabotage } from "../sabotaged-copy.ts";
+
+export interface SeededSabotage extends Sabotage {
+  /** The first seed that is played, where what it takes is rare; 1 where none is given. */
   readonly from?: number;
 }
 
@@ -16,7 +12,7 @@ const SHARD_DRAIN = "src/app/shard-drain.ts";
 const REPORT = "src/domain/report.ts";
 const TAKING_BACK = "src/domain/taking-back.ts";
 
-export const SABOTAGES: readonly Sabotage[] = [
+export const SABOTAGES: readonly SeededSabotage[] = [
   {
     name: "the drain trims before the commit",
     file: SHARD_DRAIN,

@@ -58,6 +58,12 @@ export async function writeBatch(client: PoolClient, batch: LedgerBatch): Promis
       (r) => toRefusedRecord(r.record),
     ),
     catalogId,
+    ...columnsOf(
+      sums.activity,
+      (a) => a.customerId,
+      (a) => a.records.toString(),
+      (a) => a.tokens.toString(),
+    ),
   ]);
 }
 

@@ -1,5 +1,9 @@
 // Puts the service together: which roles run in this process, started in order, ended in reverse.
+
+import { readDatabaseBytes, readLedgerSigns } from "../postgres/vital-signs.ts";
+import { readRedisSigns } from "../redis/vital-signs.ts";
 import { type ApiRole, startApi } from "./api-role.ts";
+import { startLoop } from "./background.ts";
 import { startDrain } from "./drain-role.ts";
 import { startFlush } from "./flush-role.ts";
 import { type Foundation, openFoundation } from "./foundation.ts";
@@ -7,6 +11,8 @@ import { Closers } from "./lifecycle.ts";
 import { createMetrics } from "./metrics.ts";
 import { type ComponentCheck, startOpsServer } from "./ops-server.ts";
 import type { StartService } from "./service.ts";
+import { StoreWatch } from "./store-watch.ts";
+import { SYSTEM_CLOCK } from "./system-clock.ts";
 import { startWebhooks } from "./webhooks-role.ts";
 
 export const startService: StartService = async (config, roles, { logger }) => {
@@ -14,6 +20,7 @@ export const startService: StartService = async (config, roles, { logger }) => {
   try {
     const metrics = createMetrics();
     const foundation = await openFoundation(config, logger, metrics, closers);
+    await startStoreWatch(foundation, closers);
     // Flush and drain first: they are what a record needs after it was taken.
     if (roles.has("flush")) await startFlush(foundation, closers);
     if (roles.has("drain")) await startDrain(foundation, closers);
@@ -34,6 +41,20 @@ export const startService: StartService = async (config, roles, { logger }) => {
     throw cause;
   }
 };
+
+/** Fills the metrics that every process shows alike. */
+async function startStoreWatch({ pool, redis, metrics, logger }: Foundation, closers: Closers): Promise<void> {
+  metrics.pool(pool);
+  const watch = new StoreWatch({
+    readLedger: () => readLedgerSigns(pool),
+    readDatabaseBytes: () => readDatabaseBytes(pool),
+    readRedis: redis && (() => readRedisSigns(redis.client)),
+    metrics: metrics.stores,
+    clock: SYSTEM_CLOCK,
+    logger,
+  });
+  await startLoop(closers, "the watch over the stores", (signal) => watch.run(signal));
+}
 
 /** An API with Redis goes on taking records while Postgres is away; everything else needs Postgres. */
 function componentChecks({ pool, intakeKind }: Foundation, api: ApiRole | undefined): ComponentCheck[] {

@@ -5,6 +5,7 @@ import { FLUSH_SETTINGS, Flush } from "../app/flush.ts";
 import { LEASE_TIMING, type LeaseHolderOptions, runWhileHeld, type Tenure } from "../app/hold-lease.ts";
 import { leadAll, repeatedly } from "../app/lead.ts";
 import type { FlushRequests, MeterSink, Reports } from "../app/ports/reports.ts";
+import { forgetActivity } from "../postgres/activity.ts";
 import { postgresFlushRequests } from "../postgres/flush-requests.ts";
 import { postgresInvoicedPeriods } from "../postgres/invoiced-periods.ts";
 import { postgresLease } from "../postgres/lease.ts";
@@ -118,6 +119,7 @@ async function maintain({ pool, config, logger }: Foundation, signal: AbortSigna
   while (!signal.aborted) {
     try {
       const { made, dropped } = await maintainPartitions(pool, await databaseNowMs(pool), config.retentionMs);
+      await forgetActivity(pool);
       logger.info({ made, dropped }, "kept the partitions of raw records");
     } catch (err) {
       logger.error({ err }, "could not keep the partitions of raw records; will try again in an hour");

@@ -2,9 +2,13 @@
 // key, model or shard is ever one.
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from "prom-client";
 import type { FlushObserver } from "../app/flush.ts";
+import type { ApplyOutcome } from "../app/ports/ledger.ts";
 import type { ReconcileObserver } from "../app/reconcile.ts";
 import { type DrainObserver, GAP_REASONS } from "../app/shard-drain.ts";
 import type { RpcObserver } from "../rpc/edge.ts";
+import { flushObserver, reconcileObserver } from "./leader-metrics.ts";
+import { type PoolCounts, poolMetrics, type StoreMetrics, storeMetrics } from "./store-metrics.ts";
+import { programVersion } from "./version.ts";
 
 /** The registry of one process, and the observers that fill it. */
 export interface Metrics {
@@ -13,47 +17,68 @@ export interface Metrics {
   readonly drain: DrainObserver;
   readonly flush: FlushObserver;
   readonly reconcile: ReconcileObserver;
+  readonly stores: StoreMetrics;
+  /** Shows the connections of this process from now on. Once. */
+  pool(counts: PoolCounts): void;
   /** One delivery to the webhook port. */
   webhookDelivery(outcome: string): void;
   /** Whether the intake keeps what it acknowledges; see Durability. */
   intakeDurable(durable: boolean): void;
-  /** Whether this process leads the flush. */
+  /** Whether this process leads the flush. What only the leader knows is shown no more when it stops: another one's numbers count then. */
   leading(leads: boolean): void;
 }
 
 /** From a lone caller's fraction of a millisecond to the longest deadline. */
-const CALL_SECONDS = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10, 60];
+const CALL_SECONDS = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60];
 
 /** `nowMs` is a clock that never steps back. One per process: the default metrics are of the process. */
 export function createMetrics(nowMs: () => number = () => performance.now()): Metrics {
   const registry = new Registry();
   collectDefaultMetrics({ register: registry });
   const registers = [registry];
+  new Gauge({
+    name: "metering_build_info",
+    help: "1; the label tells which version runs, which is of use while one is rolled out.",
+    labelNames: ["version"],
+    registers,
+  }).set({ version: programVersion() }, 1);
   const deliveries = new Counter({
     name: "metering_webhook_deliveries_total",
     help: "Webhook deliveries, by how they ended.",
     labelNames: ["outcome"],
     registers,
   });
+  for (const outcome of ["stored", "duplicate", "ignored", "refused", "failed"]) deliveries.inc({ outcome }, 0);
   const durable = new Gauge({
     name: "metering_intake_durable",
-    help: "1 when acknowledged records are on disk, 0 when the store is configured weaker: see /readyz.",
+    help: "1 when acknowledged records are on disk, 0 when the store is configured weaker: see /readyz. Absent where no records are taken.",
     registers,
   });
+  // A process that takes no records has nothing to say of it.
+  durable.remove();
   const leader = new Gauge({
     name: "metering_flush_leader",
     help: "1 while this process holds the flush lease; the sum over all processes is 1.",
     registers,
   });
+  const flush = flushObserver(registers, nowMs);
+  const reconcile = reconcileObserver(registers, nowMs);
   return {
     registry,
     rpc: rpcObserver(registers),
     drain: drainObserver(registers, nowMs),
-    flush: flushObserver(registers, nowMs),
-    reconcile: reconcileObserver(registers, nowMs),
+    flush,
+    reconcile,
+    stores: storeMetrics(registers),
+    pool: (counts) => poolMetrics(registers, counts),
     webhookDelivery: (outcome) => deliveries.inc({ outcome }),
     intakeDurable: (isDurable) => durable.set(isDurable ? 1 : 0),
-    leading: (leads) => leader.set(leads ? 1 : 0),
+    leading(leads) {
+      leader.set(leads ? 1 : 0);
+      if (leads) return;
+      flush.forget();
+      reconcile.forget();
+    },
   };
 }
 
@@ -83,6 +108,9 @@ function rpcObserver(registers: Registry[]): RpcObserver {
   };
 }
 
+/** From the start, so that an alert on their growth sees the first one. */
+const REFUSED_OUTCOMES: readonly ApplyOutcome[] = ["key_reused", "overflow", "unstorable"];
+
 /** A shard heard of longer ago is drained by another process now. */
 const POSITION_FRESH_MS = 10_000;
 
@@ -95,6 +123,7 @@ function drainObserver(registers: Registry[], nowMs: () => number): DrainObserve
     labelNames: ["outcome"],
     registers,
   });
+  for (const outcome of REFUSED_OUTCOMES) applied.inc({ outcome }, 0);
   new Gauge({
     name: "metering_watermark_lag_seconds",
     help: "How far the ledger is behind the intake: the worst of the shards that this process drains.",
@@ -126,125 +155,4 @@ function drainObserver(registers: Registry[], nowMs: () => number): DrainObserve
     position: (shard, lagMs, entryCount) => void positions.set(shard, { lagMs, entryCount, atMs: nowMs() }),
     gap: (_shard, reason) => gaps.inc({ reason }),
   };
-}
-
-function flushObserver(registers: Registry[], nowMs: () => number): FlushObserver {
-  const planned = new Counter({
-    name: "metering_reports_planned_total",
-    help: "Reports to Stripe that were frozen.",
-    registers,
-  });
-  const sent = new Counter({
-    name: "metering_reports_sent_total",
-    help: "Sends to Stripe, by outcome.",
-    labelNames: ["outcome"],
-    registers,
-  });
-  const held = new Counter({
-    name: "metering_reports_held_total",
-    help: "Reports put on hold, by reason. Each waits for an operator.",
-    labelNames: ["reason"],
-    registers,
-  });
-  const outbox = new Gauge({
-    name: "metering_outbox",
-    help: "What has not come to its end: open reports, those of them that wait for another STRIPE_SINK, held reports, and windows whose customer is unknown to Stripe.",
-    labelNames: ["what"],
-    registers,
-  });
-  const deadline = new Gauge({
-    name: "metering_deadline_seconds",
-    help:
-      "Time left to the tightest deadline of each kind, as of the leader's last pass; +Inf where nothing waits. invoice: a draft becomes final; " +
-      "resend: a send of unknown fate may be repeated no more; age: Stripe takes nothing older than 35 days.",
-    labelNames: ["kind"],
-    registers,
-  });
-  const overdue = new Gauge({
-    name: "metering_overdue",
-    help: "What has passed its deadline, by kind: it is billed late, or needs a person.",
-    labelNames: ["kind"],
-    registers,
-  });
-  const reasons = new Set<string>();
-  let oldest: { lagMs: number; atMs: number } | undefined;
-  new Gauge({
-    name: "metering_outbox_lag_seconds",
-    help: "Since the oldest window ended that is not yet with Stripe. Shown by the flush leader.",
-    registers,
-    collect() {
-      // It grows between two looks, if there is anything at all.
-      const grownMs = oldest === undefined || oldest.lagMs === 0 ? 0 : oldest.lagMs + nowMs() - oldest.atMs;
-      this.set(grownMs / 1000);
-    },
-  });
-  return {
-    planned: (reports) => planned.inc(reports),
-    sent(counts) {
-      for (const [outcome, count] of Object.entries(counts)) if (count > 0) sent.inc({ outcome }, count);
-    },
-    held: (reason, reports) => held.inc({ reason: boundedReason(reasons, reason) }, reports),
-    backlog(backlog, due) {
-      for (const { kind, tightestInMs, overdue: late } of due) {
-        deadline.set({ kind }, tightestInMs === null ? Number.POSITIVE_INFINITY : tightestInMs / 1000);
-        overdue.set({ kind }, late);
-      }
-      outbox.set({ what: "open_reports" }, backlog.openReports);
-      outbox.set({ what: "other_sink_reports" }, backlog.otherSinkReports);
-      outbox.set({ what: "held_reports" }, backlog.heldReports);
-      outbox.set({ what: "unmapped_windows" }, backlog.unmappedWindows);
-      oldest = { lagMs: backlog.lagMs, atMs: nowMs() };
-    },
-  };
-}
-
-function reconcileObserver(registers: Registry[], nowMs: () => number): ReconcileObserver {
-  const compared = new Counter({
-    name: "metering_compared_spans_total",
-    help: "Spans of a customer's meter, mostly hours, compared with Stripe's sums, by what came of them.",
-    labelNames: ["result"],
-    registers,
-  });
-  const repaired = new Counter({
-    name: "metering_repaired_quantity_total",
-    help: "Quantities that repairs were planned of: reported anew, since Stripe had not counted them, or taken back.",
-    labelNames: ["direction"],
-    registers,
-  });
-  const drifts = new Gauge({
-    name: "metering_drift_open",
-    help: "Differences between Stripe's sums and the ledger that are not repaired, by explanation. Shown by the flush leader.",
-    labelNames: ["explanation"],
-    registers,
-  });
-  let oldest: { ageMs: number; atMs: number } | undefined;
-  new Gauge({
-    name: "metering_unreconciled_age_seconds",
-    help: "Since Stripe took the oldest report that none of its sums has confirmed yet. Shown by the flush leader.",
-    registers,
-    collect() {
-      const grownMs = oldest === undefined || oldest.ageMs === 0 ? 0 : oldest.ageMs + nowMs() - oldest.atMs;
-      this.set(grownMs / 1000);
-    },
-  });
-  return {
-    compared: (result, spans) => compared.inc({ result }, spans),
-    repaired(difference) {
-      const direction = difference < 0n ? "added" : "removed";
-      repaired.inc({ direction }, Math.abs(Number(difference)));
-    },
-    state({ openDrifts, oldestUnreconciledMs }) {
-      for (const [explanation, count] of Object.entries(openDrifts)) drifts.set({ explanation }, count);
-      oldest = { ageMs: oldestUnreconciledMs, atMs: nowMs() };
-    },
-  };
-}
-
-const REASONS_MAX = 50;
-
-/** Reasons are Stripe's error codes: few, but not ours to bound. */
-function boundedReason(seen: Set<string>, reason: string): string {
-  if (!seen.has(reason) && seen.size >= REASONS_MAX) return "other";
-  seen.add(reason);
-  return reason;
 }

@@ -5,6 +5,9 @@ import type { CallContext } from "../app/usage-request.ts";
 /** Asks a transport to call `hungUp` when the caller does, at once if it already has. */
 export type HangUpWatch = (hungUp: () => void) => void;
 
+/** Reads a header of the call, in small letters; undefined where there is none. */
+export type HeaderReader = (name: string) => string | undefined;
+
 /**
  * Its signal is made, and the transport asked to watch for a hang-up, when somebody first looks: calls that record never do. grpc-js
  * keeps a call's listeners long after the call, and the collector would move all that hangs on them.
@@ -12,13 +15,16 @@ export type HangUpWatch = (hungUp: () => void) => void;
 export class Call implements CallContext {
   /** Set once decoded; the log line of a failed call takes its ids from here. */
   request: Message | undefined;
+  /** Looked at when somebody asks: most calls never need any. */
+  readonly header: HeaderReader;
   readonly #watch: HangUpWatch;
   #controller: AbortController | undefined;
   #ended = false;
   #reason: Error | undefined;
 
-  constructor(watch: HangUpWatch) {
+  constructor(watch: HangUpWatch, header: HeaderReader) {
     this.#watch = watch;
+    this.header = header;
   }
 
   get signal(): AbortSignal {

@@ -4,15 +4,23 @@ import type { AddressInfo } from "node:net";
 import { createRegistry, type Message } from "@bufbuild/protobuf";
 import { ConnectError, type ConnectRouter, type HandlerContext } from "@connectrpc/connect";
 import { connectNodeAdapter } from "@connectrpc/connect-node";
-import { BadRequestSchema, ErrorInfoSchema, RetryInfoSchema } from "../../gen/google/rpc/error_details_pb.ts";
+import {
+  BadRequestSchema,
+  ErrorInfoSchema,
+  RequestInfoSchema,
+  RetryInfoSchema,
+} from "../../gen/google/rpc/error_details_pb.ts";
 import { AdminService } from "../../gen/metering/admin/v1/admin_service_pb.ts";
+import { OperationsService } from "../../gen/metering/admin/v1/operations_service_pb.ts";
 import { MeteringService } from "../../gen/metering/v1/metering_service_pb.ts";
 import type { AdminHandlers } from "./admin-handlers.ts";
-import { Call } from "./call.ts";
+import { Call, type HangUpWatch } from "./call.ts";
 import { Edge, type EdgeOptions, FailedCall, type RpcName } from "./edge.ts";
 import { type ErrorStatus, toErrorStatus } from "./error-status.ts";
 import { MESSAGE_MAX_BYTES } from "./grpc-server.ts";
 import type { MeteringHandlers } from "./handlers.ts";
+import type { OperationsHandlers } from "./operations-handlers.ts";
+import { REQUEST_ID_HEADER } from "./request-ids.ts";
 
 /** Answers a request. */
 export type HttpHandler = (request: IncomingMessage, response: ServerResponse) => void;
@@ -21,13 +29,14 @@ export interface ConnectServerOptions extends Omit<EdgeOptions, "transport"> {
   readonly handlers: MeteringHandlers;
   /** Undefined: metering.admin.v1 is not served. */
   readonly admin?: AdminHandlers | undefined;
+  readonly operations?: OperationsHandlers | undefined;
   /** Answers what is no RPC; a 404 in JSON where there is none. */
   readonly fallback?: HttpHandler;
 }
 
 const JSON_OPTIONS = {
   // The errors of a batch's items carry these as google.protobuf.Any.
-  registry: createRegistry(ErrorInfoSchema, BadRequestSchema, RetryInfoSchema),
+  registry: createRegistry(ErrorInfoSchema, BadRequestSchema, RetryInfoSchema, RequestInfoSchema),
   // A misspelled field is refused: dropped, it would be usage that nobody ever bills.
   ignoreUnknownFields: false,
 };
@@ -46,7 +55,7 @@ export class ConnectServer {
   constructor(options: ConnectServerOptions) {
     this.#edge = new Edge({ ...options, transport: "connect" });
     const adapter = connectNodeAdapter({
-      routes: (router) => this.#route(router, options.handlers, options.admin),
+      routes: (router) => this.#route(router, options),
       readMaxBytes: MESSAGE_MAX_BYTES,
       jsonOptions: JSON_OPTIONS,
       fallback: (request, response) => {
@@ -88,17 +97,23 @@ export class ConnectServer {
     clearTimeout(graceOver);
   }
 
-  #route(router: ConnectRouter, handlers: MeteringHandlers, admin: AdminHandlers | undefined): void {
+  #route(router: ConnectRouter, { handlers, admin, operations }: ConnectServerOptions): void {
     router.service(MeteringService, {
       recordUsage: (r, context) => this.#unary("RecordUsage", r, context, () => handlers.recordUsage(r)),
       batchRecordUsage: (r, context) => this.#unary("BatchRecordUsage", r, context, () => handlers.batchRecordUsage(r)),
       getUsage: (r, context) => this.#unary("GetUsage", r, context, (call) => handlers.getUsage(r, call)),
       streamUsage: (r, context) => this.#stream("StreamUsage", r, context, (call) => handlers.streamUsage(r, call)),
     });
-    if (admin === undefined) return;
-    router.service(AdminService, {
-      voidRecord: (r, context) => this.#unary("VoidRecord", r, context, () => admin.voidRecord(r)),
-    });
+    if (admin !== undefined) {
+      router.service(AdminService, {
+        voidRecord: (r, context) => this.#unary("VoidRecord", r, context, () => admin.voidRecord(r)),
+      });
+    }
+    if (operations !== undefined) {
+      router.service(OperationsService, {
+        getOverview: (r, context) => this.#unary("GetOverview", r, context, () => operations.getOverview()),
+      });
+    }
   }
 
   async #unary<O>(
@@ -132,10 +147,11 @@ export class ConnectServer {
 
 function callOf(request: Message, context: HandlerContext): Call {
   const { signal } = context;
-  const call = new Call((hungUp) => {
+  const watch: HangUpWatch = (hungUp) => {
     if (signal.aborted) hungUp();
     else signal.addEventListener("abort", hungUp, { once: true });
-  });
+  };
+  const call = new Call(watch, (name) => context.requestHeader.get(name) ?? undefined);
   call.request = request;
   return call;
 }
@@ -143,7 +159,8 @@ function callOf(request: Message, context: HandlerContext): Call {
 function toConnectError(error: unknown): ConnectError {
   const status: ErrorStatus = error instanceof FailedCall ? error.status : toErrorStatus(error);
   const { code, message, details } = status;
-  return new ConnectError(message, code as number, undefined, [...details]);
+  const metadata = error instanceof FailedCall ? { [REQUEST_ID_HEADER]: error.requestId } : undefined;
+  return new ConnectError(message, code as number, metadata, [...details]);
 }
 
 function notFound(_request: IncomingMessage, response: ServerResponse): void {

@@ -86,6 +86,7 @@ function toWatchBody(event: WatchEvent): StreamUsageResponse["event"] {
 function toTotals(totals: readonly UsageTotal[]): SentTotal[] {
   return totals.map((total) => {
     const sent = create(UsageTotalSchema);
+    sent.customerId = total.customerId;
     sent.window = toInterval(total.window);
     sent.meter = total.meter;
     sent.apiKeyId = total.apiKeyId;

@@ -4,11 +4,11 @@ import type { Clock } from "../app/ports/clock.ts";
 import { MeteringError } from "../domain/errors.ts";
 import type { Call } from "./call.ts";
 import { type Deadline, Deadlines } from "./deadlines.ts";
-import { type ErrorStatus, toErrorStatus } from "./error-status.ts";
-import { idsOf } from "./request-ids.ts";
+import { type ErrorStatus, toErrorStatus, withRequestId } from "./error-status.ts";
+import { idsOf, requestIdOf } from "./request-ids.ts";
 
 /** Of metering.v1.MeteringService, and after it of metering.admin.v1.AdminService. */
-export type RpcName = "RecordUsage" | "BatchRecordUsage" | "GetUsage" | "StreamUsage" | "VoidRecord";
+export type RpcName = "RecordUsage" | "BatchRecordUsage" | "GetUsage" | "StreamUsage" | "VoidRecord" | "GetOverview";
 
 /** Where calls are counted and timed. Called synchronously on the hot path: must be cheap and must not throw. */
 export interface RpcObserver {
@@ -34,6 +34,8 @@ export interface EdgeOptions {
   readonly logger: RpcLogger;
   readonly observer: RpcObserver;
   readonly limits: CallLimits;
+  /** A string that nobody else makes: the id of a failed call whose caller gave none. */
+  readonly randomId: () => string;
 }
 
 /** Bounds of calls. See DEFAULT_CALL_LIMITS. */
@@ -59,10 +61,13 @@ const OPERATORS_CODES: ReadonlySet<Code> = new Set([Code.UNAVAILABLE, Code.RESOU
 export class FailedCall extends Error {
   override readonly name = "FailedCall";
   readonly status: ErrorStatus;
+  /** Stands in the log line, and in the status. */
+  readonly requestId: string;
 
-  constructor(status: ErrorStatus) {
+  constructor(status: ErrorStatus, requestId: string) {
     super(status.message);
-    this.status = status;
+    this.status = withRequestId(status, requestId);
+    this.requestId = requestId;
   }
 }
 
@@ -89,7 +94,9 @@ export class Edge {
           open = false;
           this.#deadlines.remove(deadline);
           reject(this.#fail(rpc, call, startedMs, error));
-        } else if (!(error instanceof MeteringError)) this.#logBug(rpc, call, error);
+        } else if (!(error instanceof MeteringError)) {
+          this.#logBug({ rpc, requestId: requestIdOf(call.header, this.#options.randomId) }, call, error);
+        }
       };
       const succeed = (answer: T) => {
         if (!open) return;
@@ -131,9 +138,9 @@ export class Edge {
       if (!call.left) code = "OK";
     } catch (error) {
       if (call.left && error instanceof MeteringError) return;
-      const status = this.#report(rpc, call, error);
-      code = Code[status.code];
-      throw new FailedCall(status);
+      const failed = this.#report(rpc, call, startedMs, error);
+      code = Code[failed.status.code];
+      throw failed;
     } finally {
       this.#streams.delete(call);
       observer.openStreams(-1);
@@ -156,36 +163,39 @@ export class Edge {
 
   #fail(rpc: RpcName, call: Call, startedMs: number, error: unknown): FailedCall {
     const { clock, observer } = this.#options;
-    const status = this.#report(rpc, call, error);
-    observer.callEnded(rpc, call.left ? "CANCELLED" : Code[status.code], clock.monotonicMs() - startedMs);
-    return new FailedCall(status);
+    const failed = this.#report(rpc, call, startedMs, error);
+    observer.callEnded(rpc, call.left ? "CANCELLED" : Code[failed.status.code], clock.monotonicMs() - startedMs);
+    return failed;
   }
 
   /** Maps and logs; one line a failed call. Nobody is left to be told of a call whose caller hung up. */
-  #report(rpc: RpcName, call: Call, error: unknown): ErrorStatus {
-    const status = toErrorStatus(error);
-    if (!(error instanceof MeteringError)) {
-      this.#logBug(rpc, call, error);
-      return status;
-    }
-    if (call.left) return status;
-    const { transport, logger } = this.#options;
+  #report(rpc: RpcName, call: Call, startedMs: number, error: unknown): FailedCall {
+    const { clock, logger, randomId } = this.#options;
+    const requestId = requestIdOf(call.header, randomId);
+    const failed = new FailedCall(toErrorStatus(error), requestId);
+    const { status } = failed;
+    const durationMs = Math.round((clock.monotonicMs() - startedMs) * 1000) / 1000;
+    if (!(error instanceof MeteringError)) this.#logBug({ rpc, requestId, durationMs }, call, error);
+    if (call.left || !(error instanceof MeteringError)) return failed;
     const fields = {
-      rpc,
-      transport,
-      code: Code[status.code],
+      ...this.#fieldsOf(rpc, call, Code[status.code]),
       reason: status.reason,
-      ...idsOf(call.request),
+      requestId,
+      durationMs,
       ...(error.cause !== undefined && { err: error.cause }),
     };
     if (OPERATORS_CODES.has(status.code)) logger.warn(fields, status.message);
     else logger.info(fields, status.message);
-    return status;
+    return failed;
   }
 
-  #logBug(rpc: RpcName, call: Call, error: unknown): void {
-    const { transport, logger } = this.#options;
-    logger.error({ rpc, transport, code: "INTERNAL", ...idsOf(call.request), err: error }, "a call failed by a bug");
+  #logBug(known: { rpc: RpcName; requestId: string; durationMs?: number }, call: Call, err: unknown): void {
+    const fields = this.#fieldsOf(known.rpc, call, "INTERNAL");
+    this.#options.logger.error({ ...fields, reason: "INTERNAL", ...known, err }, "a call failed by a bug");
+  }
+
+  #fieldsOf(rpc: RpcName, call: Call, code: string | undefined): object {
+    return { rpc, transport: this.#options.transport, code, ...idsOf(call.request) };
   }
 }
 

@@ -2,7 +2,12 @@
 import { create, type DescMessage, type Message, type MessageShape } from "@bufbuild/protobuf";
 import { anyPack, durationFromMs } from "@bufbuild/protobuf/wkt";
 import { status as Code } from "@grpc/grpc-js";
-import { BadRequestSchema, ErrorInfoSchema, RetryInfoSchema } from "../../gen/google/rpc/error_details_pb.ts";
+import {
+  BadRequestSchema,
+  ErrorInfoSchema,
+  RequestInfoSchema,
+  RetryInfoSchema,
+} from "../../gen/google/rpc/error_details_pb.ts";
 import { type Status, StatusSchema } from "../../gen/google/rpc/status_pb.ts";
 import type { ErrorReason } from "../../gen/metering/v1/usage_pb.ts";
 import { type FieldViolation, MeteringError, type MeteringFailure } from "../domain/errors.ts";
@@ -70,6 +75,12 @@ export function toErrorStatus(error: unknown): ErrorStatus {
     details.push(detail(RetryInfoSchema, create(RetryInfoSchema, { retryDelay })));
   }
   return { code, message: error.message.slice(0, MESSAGE_MAX).toWellFormed(), reason, details };
+}
+
+/** The status of a failed call, which names the call: an operator finds its log line by that. */
+export function withRequestId(status: ErrorStatus, requestId: string): ErrorStatus {
+  const info = detail(RequestInfoSchema, create(RequestInfoSchema, { requestId }));
+  return { ...status, details: [...status.details, info] };
 }
 
 /** The status as a message: a batch item's error, and the content of grpc-status-details-bin. */

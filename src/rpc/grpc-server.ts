@@ -17,17 +17,20 @@ import {
 } from "@grpc/grpc-js";
 import { StatusSchema } from "../../gen/google/rpc/status_pb.ts";
 import { AdminService } from "../../gen/metering/admin/v1/admin_service_pb.ts";
+import { OperationsService } from "../../gen/metering/admin/v1/operations_service_pb.ts";
 import { MeteringService } from "../../gen/metering/v1/metering_service_pb.ts";
 import type { Clock } from "../app/ports/clock.ts";
 import type { CallContext } from "../app/usage-request.ts";
 import { MeteringError } from "../domain/errors.ts";
 import type { AdminHandlers } from "./admin-handlers.ts";
-import { Call } from "./call.ts";
+import { Call, type HangUpWatch } from "./call.ts";
 import { Edge, type EdgeOptions, FailedCall, type RpcName } from "./edge.ts";
 import { toErrorStatus, toStatusMessage } from "./error-status.ts";
 import { GrpcIntrospection } from "./grpc-introspection.ts";
 import { encodeMessage, grpcServiceDefinition, rememberingEncoder } from "./grpc-service.ts";
 import type { MeteringHandlers } from "./handlers.ts";
+import type { OperationsHandlers } from "./operations-handlers.ts";
+import { REQUEST_ID_HEADER } from "./request-ids.ts";
 
 /** Largest request message, in bytes. */
 export const MESSAGE_MAX_BYTES = 1_048_576;
@@ -52,6 +55,7 @@ export interface GrpcServerOptions extends Omit<EdgeOptions, "transport"> {
   readonly handlers: MeteringHandlers;
   /** Undefined: metering.admin.v1 is not served. */
   readonly admin?: AdminHandlers | undefined;
+  readonly operations?: OperationsHandlers | undefined;
   readonly connection: GrpcConnectionOptions;
 }
 
@@ -65,7 +69,7 @@ export class GrpcServer {
   #stopped: Promise<void> | undefined;
 
   constructor(options: GrpcServerOptions) {
-    const { handlers, admin, connection } = options;
+    const { handlers, admin, operations, connection } = options;
     this.#edge = new Edge({ ...options, transport: "grpc" });
     this.#clock = options.clock;
     this.#server = new Server({
@@ -84,13 +88,25 @@ export class GrpcServer {
       streamUsage: this.#stream("StreamUsage", method.streamUsage, (r, context) => handlers.streamUsage(r, context)),
     });
     if (admin !== undefined) this.#addAdmin(admin);
-    const services = admin === undefined ? [MeteringService] : [MeteringService, AdminService];
+    if (operations !== undefined) this.#addOperations(operations);
+    const services = [
+      MeteringService,
+      ...(admin === undefined ? [] : [AdminService]),
+      ...(operations === undefined ? [] : [OperationsService]),
+    ];
     this.#introspection = new GrpcIntrospection(this.#server, services);
   }
 
   #addAdmin(admin: AdminHandlers): void {
     this.#server.addService(grpcServiceDefinition(AdminService), {
       voidRecord: this.#unary("VoidRecord", AdminService.method.voidRecord, (r) => admin.voidRecord(r)),
+    });
+  }
+
+  #addOperations(operations: OperationsHandlers): void {
+    const { method } = OperationsService;
+    this.#server.addService(grpcServiceDefinition(OperationsService), {
+      getOverview: this.#unary("GetOverview", method.getOverview, () => operations.getOverview()),
     });
   }
 
@@ -201,10 +217,11 @@ async function* encodeEach<Desc extends DescMessage>(desc: Desc, messages: Async
 }
 
 function callOf(grpcCall: ServerUnaryCall<Buffer, Buffer> | ServerWritableStream<Buffer, Buffer>): Call {
-  return new Call((hungUp) => {
+  const watch: HangUpWatch = (hungUp) => {
     if (grpcCall.cancelled) hungUp();
     else grpcCall.on("cancelled", hungUp);
-  });
+  };
+  return new Call(watch, (name) => grpcCall.metadata.get(name)[0]?.toString());
 }
 
 /** Milliseconds that the caller left of its own deadline; undefined where it set none. */
@@ -217,5 +234,6 @@ function toServiceError(error: unknown): Partial<ServiceError> {
   const status = error instanceof FailedCall ? error.status : toErrorStatus(error);
   const metadata = new Metadata();
   metadata.set("grpc-status-details-bin", encodeMessage(StatusSchema, toStatusMessage(status)));
+  if (error instanceof FailedCall) metadata.set(REQUEST_ID_HEADER, error.requestId);
   return { code: status.code, details: status.message, metadata };
 }

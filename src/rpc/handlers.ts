@@ -31,6 +31,8 @@ export interface HandlerDependencies {
   readonly catalog: MeterCatalog;
   readonly clock: Clock;
   readonly observer: RpcObserver;
+  /** Whether usage of all customers may be read at once. */
+  readonly mayReadAll: boolean;
 }
 
 /** One set of handlers serves every transport, so that they answer alike. */
@@ -85,8 +87,12 @@ export class MeteringHandlers {
 
   /** See the proto. Stops the use case's iterator when its reader stops. */
   async *streamUsage(request: StreamUsageRequest, context: CallContext): AsyncGenerator<StreamUsageResponse, void> {
-    const watch = this.#reads.watch(request);
-    for await (const event of this.#deps.readUsage.watchUsage(watch, context)) yield toWatchResponse(event);
+    const { readUsage, mayReadAll } = this.#deps;
+    const events =
+      request.customerId === ""
+        ? readUsage.watchAll(this.#reads.watchAll(request, mayReadAll), context)
+        : readUsage.watchUsage(this.#reads.watch(request), context);
+    for await (const event of events) yield toWatchResponse(event);
   }
 
   #toFailedResult(error: MeteringError): BatchRecordUsageResponse_Result {

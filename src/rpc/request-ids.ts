@@ -1,4 +1,4 @@
-// The ids in a request, for log lines. Ids, not payloads.
+// The ids of a call and in its request, for log lines. Ids, not payloads.
 import type { Message } from "@bufbuild/protobuf";
 import { isMessage } from "@bufbuild/protobuf";
 import { VoidRecordRequestSchema } from "../../gen/metering/admin/v1/admin_service_pb.ts";
@@ -8,6 +8,19 @@ import {
   RecordUsageRequestSchema,
   StreamUsageRequestSchema,
 } from "../../gen/metering/v1/metering_service_pb.ts";
+import type { HeaderReader } from "./call.ts";
+
+/** Carries the id of a call: a caller may give one, and a failed call is answered with one. */
+export const REQUEST_ID_HEADER = "x-request-id";
+
+/** What a caller may call its call. Anything else is not worth a log line. */
+const REQUEST_ID = /^[\w.:/+=-]{1,128}$/;
+
+/** The caller's id of the call, if it gave one that may stand in a log; else one that nobody else has. */
+export function requestIdOf(header: HeaderReader, randomId: () => string): string {
+  const given = header(REQUEST_ID_HEADER);
+  return given !== undefined && REQUEST_ID.test(given) ? given : randomId();
+}
 
 /** As much of an id as a log line takes: whole where the id is valid. */
 const ID_SHOWN = 128;

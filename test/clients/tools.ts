@@ -9,7 +9,7 @@ import type { TestContext } from "vitest";
 const run = promisify(execFile);
 
 export const ROOT = fileURLToPath(new URL("../..", import.meta.url));
-const TOOLS = join(ROOT, ".tools");
+export const TOOLS = join(ROOT, ".tools");
 const GRPCURL = "github.com/fullstorydev/grpcurl/cmd/grpcurl@v1.9.3";
 const GRPCIO_TOOLS = "grpcio-tools==1.76.0";
 
@@ -76,12 +76,14 @@ export async function runTool(
   });
 }
 
-function missing(reason: string): Tool {
-  process.stderr.write(`SKIPPING client tests: ${reason}\n`);
+/** Says why on stderr too. */
+export function missing(reason: string): Tool {
+  process.stderr.write(`SKIPPING tests: ${reason}\n`);
   return { missing: reason };
 }
 
-async function succeeds(program: string, ...args: string[]): Promise<boolean> {
+/** Whether the program is there, and ends well with these arguments. */
+export async function succeeds(program: string, ...args: string[]): Promise<boolean> {
   return run(program, args).then(
     () => true,
     () => false,

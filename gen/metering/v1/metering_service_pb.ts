@@ -344,7 +344,8 @@ export const GetUsageResponseSchema: GenMessage<GetUsageResponse> = /*@__PURE__*
  */
 export type StreamUsageRequest = Message<"metering.v1.StreamUsageRequest"> & {
   /**
-   * Required, 1..128 characters, but with the scope to read every customer: then empty means all of them.
+   * Required, 1..128 characters, but with the scope to read every customer. Then empty means all of them: totals of the customers that used
+   * most tokens in the last quarter of an hour, most first, at most 50, not split, and sent no oftener than once a second.
    *
    * @generated from field: string customer_id = 1;
    */
@@ -372,7 +373,7 @@ export type StreamUsageRequest = Message<"metering.v1.StreamUsageRequest"> & {
   groupBy: UsageDimension[];
 
   /**
-   * Totals run from the start of this period.
+   * Totals run from the start of this period. Over all customers a calendar's, the current month where unspecified.
    *
    * @generated from field: metering.v1.NamedPeriod period = 5;
    */
@@ -468,7 +469,7 @@ export const StreamUsageResponseSchema: GenMessage<StreamUsageResponse> = /*@__P
 
 /**
  * All totals, in place of all that came before: one that is missing is 0. Sent first, and again when the period rolls over, or when
- * totals changed since the resume_token.
+ * totals changed since the resume_token. Over all customers also when others are listed; a customer that is missing is no longer listed.
  *
  * @generated from message metering.v1.StreamUsageResponse.Snapshot
  */

@@ -482,7 +482,8 @@ export const LimitWindowSchema: GenEnum<LimitWindow> = /*@__PURE__*/
  *
  * Every status that the service makes carries exactly one ErrorInfo; those that its transports make before a handler runs (unknown
  * method, message over 1 MiB, malformed frame) carry no details. UNAVAILABLE and RESOURCE_EXHAUSTED carry RetryInfo where a resend helps:
- * a RESOURCE_EXHAUSTED without it does not get better by a retry.
+ * a RESOURCE_EXHAUSTED without it does not get better by a retry. The status of a failed call carries RequestInfo, and its metadata
+ * x-request-id: the id that the caller sent in x-request-id (1..128 of A-Z a-z 0-9 _ . : / + = -), else one made here. It is in the log line.
  *
  * A record may be wrong in several ways: BadRequest names all of them, and the reason is the first that applies of INVALID_RECORD,
  * UNKNOWN_METER, EVENT_TIME_OUT_OF_RANGE. A list too long for a trailer is cut, and its last entry tells by how much.
@@ -616,7 +617,8 @@ export const ErrorReason = {
  *
  * Every status that the service makes carries exactly one ErrorInfo; those that its transports make before a handler runs (unknown
  * method, message over 1 MiB, malformed frame) carry no details. UNAVAILABLE and RESOURCE_EXHAUSTED carry RetryInfo where a resend helps:
- * a RESOURCE_EXHAUSTED without it does not get better by a retry.
+ * a RESOURCE_EXHAUSTED without it does not get better by a retry. The status of a failed call carries RequestInfo, and its metadata
+ * x-request-id: the id that the caller sent in x-request-id (1..128 of A-Z a-z 0-9 _ . : / + = -), else one made here. It is in the log line.
  *
  * A record may be wrong in several ways: BadRequest names all of them, and the reason is the first that applies of INVALID_RECORD,
  * UNKNOWN_METER, EVENT_TIME_OUT_OF_RANGE. A list too long for a trailer is cut, and its last entry tells by how much.

@@ -7,6 +7,7 @@
 --   $25..$30  pending deltas: customer, window start in ms, event name, payload, window end in ms, quantity
 --   $31..$34  refused records: customer, idempotency key, reason, record
 --   $35       integer: the catalog by which the raw records were summed
+--   $36..$38  activity: customer, records, tokens
 WITH raw AS (
   INSERT INTO usage_record (customer_id, idempotency_key, event_day, event_time, api_key_id, model, measurements, labels, catalog_id)
   SELECT customer_id, key, day::date, to_timestamp(time_ms::float8 / 1000), api_key_id, model, measurements::jsonb, labels::jsonb, $35::integer
@@ -48,6 +49,11 @@ WITH raw AS (
     json_array_elements_text($29), json_array_elements_text($30)
   ) AS r(customer_id, start_ms, event_name, payload, end_ms, quantity)
   ON CONFLICT (customer_id, window_start, event_name, payload) DO UPDATE SET total = t.total + excluded.total
+), activity AS (
+  INSERT INTO customer_activity AS t (minute, customer_id, records, tokens)
+  SELECT date_trunc('minute', now()), customer_id, records::bigint, tokens::bigint
+  FROM ROWS FROM (json_array_elements_text($36), json_array_elements_text($37), json_array_elements_text($38)) AS r(customer_id, records, tokens)
+  ON CONFLICT (minute, customer_id) DO UPDATE SET records = t.records + excluded.records, tokens = t.tokens + excluded.tokens
 )
 INSERT INTO refused_record (customer_id, idempotency_key, reason, record)
 SELECT customer_id, key, reason, record::jsonb

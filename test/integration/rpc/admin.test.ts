@@ -98,7 +98,10 @@ describe("a failure is the same over gRPC, Connect JSON and gRPC-Web", () => {
     const { outcomes, service } = await everyWay(stub(async () => ({ kind: "not_found" })));
     const refusal = refusalOf(outcomes.grpc);
     expect([refusal.code, reasonOf(refusal)]).toEqual(["NOT_FOUND", "RECORD_NOT_FOUND"]);
-    expect(refusal.details).toMatchObject([{ value: { metadata: { customer_id: "c", idempotency_key: "k" } } }]);
+    expect(refusal.details).toMatchObject([
+      { value: { metadata: { customer_id: "c", idempotency_key: "k" } } },
+      { value: { requestId: "made-here" } },
+    ]);
     expect(outcomes.connectJson).toEqual(outcomes.grpc);
     expect(outcomes.grpcWeb).toEqual(outcomes.grpc);
     expect(service.logged[0]).toMatchObject({

@@ -24,7 +24,12 @@ import {
   status,
 } from "@grpc/grpc-js";
 import { onTestFinished } from "vitest";
-import { BadRequestSchema, ErrorInfoSchema, RetryInfoSchema } from "../../../gen/google/rpc/error_details_pb.ts";
+import {
+  BadRequestSchema,
+  ErrorInfoSchema,
+  RequestInfoSchema,
+  RetryInfoSchema,
+} from "../../../gen/google/rpc/error_details_pb.ts";
 import { type Status, StatusSchema } from "../../../gen/google/rpc/status_pb.ts";
 import {
   MeteringService,
@@ -33,7 +38,7 @@ import {
   type StreamUsageResponse,
 } from "../../../gen/metering/v1/metering_service_pb.ts";
 
-const DETAILS = createRegistry(BadRequestSchema, ErrorInfoSchema, RetryInfoSchema);
+const DETAILS = createRegistry(BadRequestSchema, ErrorInfoSchema, RequestInfoSchema, RetryInfoSchema);
 
 /** A failure as the caller sees it. */
 export interface Refusal {

@@ -72,7 +72,8 @@ describe("a failure is the same over gRPC, Connect JSON and gRPC-Web", () => {
   test("bad input, with its field paths", async () => {
     const service = await startTestService();
     const outcomes = await everyWay(service, record("", "\0"));
-    expect(refusalOf(outcomes.grpc).details).toHaveLength(2);
+    // ErrorInfo, BadRequest, RequestInfo.
+    expect(refusalOf(outcomes.grpc).details).toHaveLength(3);
     expect(outcomes.connectJson).toEqual(outcomes.grpc);
     expect(outcomes.grpcWeb).toEqual(outcomes.grpc);
   });

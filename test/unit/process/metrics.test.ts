@@ -73,3 +73,24 @@ test("labels stay few, whatever Stripe answers", async () => {
   expect(held.length).toBeLessThanOrEqual(51);
   expect(held.at(-1)).toBe('metering_reports_held_total{reason="other"} 950');
 });
+
+test("what a leader knew is not said once it leads no more", async () => {
+  let nowMs = 0;
+  const metrics = createMetrics(() => nowMs);
+  metrics.leading(true);
+  metrics.flush.backlog({ openReports: 1, otherSinkReports: 0, heldReports: 9, unmappedWindows: 0, lagMs: 60_000 }, [
+    { kind: "age", tightestInMs: -1, waiting: 1, overdue: 1 },
+  ]);
+  const openDrifts = { never_sent: 0, unknown: 0, refused: 0, counted_twice: 0, foreign: 2 };
+  metrics.reconcile.state({ openDrifts, oldestUnreconciledMs: 60_000 });
+  metrics.leading(false);
+  nowMs = 60_000;
+  const text = await metrics.registry.metrics();
+  expect(text).not.toMatch(/^metering_(outbox|overdue|deadline_seconds|drift_open)\{/m);
+  expect(text).toMatch(/^metering_outbox_lag_seconds 0$/m);
+  expect(text).toMatch(/^metering_unreconciled_age_seconds 0$/m);
+});
+
+test("a process that takes no records does not call the intake weak", async () => {
+  expect(await createMetrics().registry.metrics()).not.toMatch(/^metering_intake_durable /m);
+});
