@@ -181,7 +181,7 @@ export const SABOTAGES: readonly SeededSabotage[] = [
   },
   {
     name: "a stream shows totals that are new, and not those that grow",
-    file: "src/app/watch-usage.ts",
+    file: "src/app/watched-totals.ts",
     find: "    return old === undefined || old.quantity !== total.quantity || old.recordCount !== total.recordCount;",
     replace: "    return old === undefined;",
   },
