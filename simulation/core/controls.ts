@@ -4,22 +4,34 @@ import { availableParallelism } from "node:os";
 import { join } from "node:path";
 import { Command } from "commander";
 import { type Finding, findingsTable } from "../findings.ts";
-import { type Sabotage, withSabotage } from "../sabotaged-copy.ts";
-import { SABOTAGES } from "./sabotages.ts";
+import { withSabotage } from "../sabotaged-copy.ts";
+import { REGRESSIONS } from "./regressions.ts";
+import { SABOTAGES, type SeededSabotage } from "./sabotages.ts";
 
 /** Seeds within which each must be found. */
 const SEEDS_MAX = 300;
 /** A sabotage may make the service go round for ever. */
 const LIMIT_MS = 600_000;
 
-async function control(sabotage: Sabotage): Promise<Finding> {
-  const finding = await withSabotage(sabotage, ["src", "simulation"], simulate);
+async function control(sabotage: SeededSabotage): Promise<Finding> {
+  const finding = await withSabotage(sabotage, ["src", "simulation"], (copy) => playAgainst(sabotage, copy));
   return { sabotage: sabotage.name, ...finding };
 }
 
-function simulate(copy: string): Promise<Omit<Finding, "sabotage">> {
+/** The seeds that once found the fault, each by itself; then many. */
+async function playAgainst({ name, from }: SeededSabotage, copy: string): Promise<Omit<Finding, "sabotage">> {
+  const missed: number[] = [];
+  for (const { seed } of REGRESSIONS.filter(({ sabotage }) => sabotage === name))
+    if ((await simulate(copy, ["--seed", String(seed)])).caughtBy === undefined) missed.push(seed);
+  const seeds = ["--seeds", String(SEEDS_MAX), "--from", String(from ?? 1)];
+  const finding = await simulate(copy, [...seeds, "--threads", "1", "--until-failure"]);
+  if (missed.length === 0) return finding;
+  return { ...finding, caughtBy: undefined, message: `regressions no longer find it: ${missed.join(", ")}` };
+}
+
+function simulate(copy: string, what: readonly string[]): Promise<Omit<Finding, "sabotage">> {
   const script = join(copy, "simulation/core/simulate.ts");
-  const args = [script, "--seeds", String(SEEDS_MAX), "--threads", "1", "--until-failure", "--json"];
+  const args = [script, ...what, "--json"];
   return new Promise((resolve) => {
     execFile(process.execPath, args, { timeout: LIMIT_MS }, (cause, stdout, stderr) => {
       const report = stdout.trim() === "" ? undefined : (JSON.parse(stdout) as Report);
@@ -52,7 +64,7 @@ async function run(only: string | undefined, { json }: { readonly json?: true })
 
 const command = new Command("simulate:controls")
   .description(
-    `Sabotages production's code, a copy at a time, and plays up to ${SEEDS_MAX} seeds against each. Exit code 1 when one is not caught.`,
+    `Sabotages production's code, a copy at a time, and plays up to ${SEEDS_MAX} seeds against each, and its regressions. Exit code 1 when one is not caught.`,
   )
   .argument("[only]", "sabotages whose name holds this text")
   .option("--json", "print one JSON list")
