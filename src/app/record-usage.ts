@@ -4,6 +4,7 @@ import type { MeteringError } from "../domain/errors.ts";
 import type { UsageRecord } from "../domain/usage-record.ts";
 import type { OpaqueTokens } from "./opaque-tokens.ts";
 import type { Intake } from "./ports/intake.ts";
+import type { Tracing } from "./ports/tracing.ts";
 
 /** How one record ended. */
 export type RecordAnswer =
@@ -13,15 +14,21 @@ export type RecordAnswer =
 export class RecordUsage {
   readonly #intake: Intake;
   readonly #tokens: OpaqueTokens;
+  readonly #tracing: Tracing | undefined;
 
-  constructor(intake: Intake, tokens: OpaqueTokens) {
+  constructor(intake: Intake, tokens: OpaqueTokens, tracing?: Tracing) {
     this.#intake = intake;
     this.#tokens = tokens;
+    this.#tracing = tracing;
   }
 
   /** Stores records; an answer for each, in order. See Intake.record. */
   async record(records: readonly UsageRecord[]): Promise<readonly RecordAnswer[]> {
+    const parent = records[0]?.traceparent;
+    // From the wait for a commit to what is on disk. A record belongs to one call, a commit to many.
+    const span = parent === undefined ? undefined : this.#tracing?.start({ name: "intake", kind: "client", parent });
     const results = await this.#intake.record(records);
+    span?.end({ "metering.records": records.length });
     return results.map((result) =>
       "error" in result
         ? result
