@@ -3,6 +3,7 @@ import type { Clock } from "./ports/clock.ts";
 import type { Ledger, ShardState, WorkerRegistry } from "./ports/ledger.ts";
 import type { Logger } from "./ports/logger.ts";
 import type { ShardStream } from "./ports/shard-stream.ts";
+import type { Tracing } from "./ports/tracing.ts";
 import { shardsOf } from "./shard-assignment.ts";
 import { type DrainObserver, type GapReason, ShardDrain } from "./shard-drain.ts";
 
@@ -15,6 +16,7 @@ export interface DrainOptions {
   readonly registry: WorkerRegistry;
   readonly clock: Clock;
   readonly observer: DrainObserver;
+  readonly tracing?: Tracing | undefined;
   readonly logger: Logger;
   /** In [0, 1). */
   readonly random: () => number;
@@ -81,13 +83,14 @@ export class Drain {
   #start(shard: number): void {
     const controller = new AbortController();
     this.#owned.set(shard, controller);
-    const { stream, ledger, clock, random, observer, logger } = this.#options;
+    const { stream, ledger, clock, random, observer, tracing, logger } = this.#options;
     const drain = new ShardDrain({
       shard,
       stream,
       ledger,
       clock,
       random,
+      tracing,
       observer: {
         applied: (...args) => observer.applied(...args),
         position: (...args) => observer.position(...args),

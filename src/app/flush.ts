@@ -19,6 +19,7 @@ import type { Clock } from "./ports/clock.ts";
 import type { Logger } from "./ports/logger.ts";
 import {
   type Backlog,
+  type ClaimedReport,
   type Deadline,
   type FlushRequests,
   type FlushScope,
@@ -27,8 +28,10 @@ import {
   type Reports,
   StaleLeaseError,
 } from "./ports/reports.ts";
+import type { SpanAttributes, Tracing } from "./ports/tracing.ts";
 import { type RoundCounts, type RoundLimits, type RoundResult, sendRound } from "./send-round.ts";
 import { TokenBucket } from "./token-bucket.ts";
+import { tracedSink } from "./traced-sink.ts";
 
 /** About how long a round takes at a slow rate. A fast one ends sooner, at FlushSettings.sendBatch. */
 const ROUND_SECONDS = 2;
@@ -77,6 +80,7 @@ export interface FlushOptions {
   readonly clock: Clock;
   readonly logger: Logger;
   readonly observer: FlushObserver;
+  readonly tracing?: Tracing | undefined;
 }
 
 /** The leader's work; one object may serve one tenure after another. */
@@ -189,7 +193,7 @@ export class Flush {
    * sent; any other before, since what it says of retries and lanes is for the next to heed.
    */
   async #round(tenure: Tenure): Promise<boolean> {
-    const { reports, sink, settings, clock, observer, logger } = this.#options;
+    const { reports, sink, settings, clock, observer, logger, tracing } = this.#options;
     if (!tenure.mayBegin()) return false;
     const { claimed, held } = await reports.claim(tenure.grant, this.#claimMax()); // 2
     if (held.length > 0) {
@@ -198,7 +202,12 @@ export class Flush {
     }
     if (claimed.length === 0) return held.length > 0;
     const turn = (signal: AbortSignal) => this.#rate.take(signal);
-    const result = await sendRound(claimed, sink, tenure, turn, settings.round, clock); // 3
+    // A trace of its own: what is reported is a sum over many calls, and no longer knows them.
+    const span = tracing?.start({ name: "flush round", kind: "internal", attributes: spanAttributes(claimed) });
+    const parent = span?.traceparent;
+    const through = tracing === undefined || parent === undefined ? sink : tracedSink(sink, tracing, parent);
+    const result = await sendRound(claimed, through, tenure, turn, settings.round, clock); // 3
+    span?.end();
     await this.#settling;
     this.#settling = reports.settle(tenure.grant, result.settled); // 4
     // It is waited for below, or before anything else is settled.
@@ -243,4 +252,8 @@ export class Flush {
       logger.error({ ...fields, message: reports[0]?.settlement.message }, "the sink refused reports; they are held");
     }
   }
+}
+
+function spanAttributes(claimed: readonly ClaimedReport[]): SpanAttributes {
+  return { "metering.reports": claimed.length, "metering.report.first": claimed[0]?.identifier ?? "" };
 }

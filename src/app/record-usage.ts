@@ -6,6 +6,7 @@ import type { UsageRecord } from "../domain/usage-record.ts";
 import type { Limits } from "./limits.ts";
 import type { OpaqueTokens } from "./opaque-tokens.ts";
 import type { Intake } from "./ports/intake.ts";
+import type { Tracing } from "./ports/tracing.ts";
 
 /** How one record ended. */
 export type RecordAnswer =
@@ -17,21 +18,33 @@ export type RecordAnswer =
     }
   | { readonly error: MeteringError };
 
+/** What a deployment may go without. */
+export interface RecordUsageExtras {
+  /** Without them none are told. */
+  readonly limits?: Limits | undefined;
+  readonly tracing?: Tracing | undefined;
+}
+
 export class RecordUsage {
   readonly #intake: Intake;
   readonly #tokens: OpaqueTokens;
   readonly #limits: Limits | undefined;
+  readonly #tracing: Tracing | undefined;
 
-  /** Without `limits` none are told. */
-  constructor(intake: Intake, tokens: OpaqueTokens, limits?: Limits) {
+  constructor(intake: Intake, tokens: OpaqueTokens, { limits, tracing }: RecordUsageExtras = {}) {
     this.#intake = intake;
     this.#tokens = tokens;
     this.#limits = limits;
+    this.#tracing = tracing;
   }
 
   /** Stores records; an answer for each, in order. See Intake.record. */
   async record(records: readonly UsageRecord[]): Promise<readonly RecordAnswer[]> {
+    const parent = records[0]?.traceparent;
+    // From the wait for a commit to what is on disk. A record belongs to one call, a commit to many.
+    const span = parent === undefined ? undefined : this.#tracing?.start({ name: "intake", kind: "client", parent });
     const results = await this.#intake.record(records);
+    span?.end({ "metering.records": records.length });
     return results.map((result, i) => {
       if ("error" in result) return result;
       const record = records[i];

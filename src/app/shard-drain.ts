@@ -1,9 +1,11 @@
 // Moves one shard's stream into the ledger, exactly once: the cursor moves in the transaction that adds the records, by
 // compare-and-set, so that any step may be repeated, by this worker or by another, after any crash.
 import { compareEntryIds, entryTimeMs, FIRST_ENTRY_ID } from "../domain/entry-id.ts";
+import { traceApply } from "./drain-spans.ts";
 import type { Clock } from "./ports/clock.ts";
 import type { ApplyOutcome, Ledger, ShardState } from "./ports/ledger.ts";
 import type { ShardStream, StreamEntry, StreamState } from "./ports/shard-stream.ts";
+import type { Tracing } from "./ports/tracing.ts";
 
 /** What a drain tells of itself, for metrics. Called often: to be cheap, never to throw. */
 export interface DrainObserver {
@@ -26,6 +28,7 @@ export interface ShardDrainOptions {
   readonly ledger: Ledger;
   readonly clock: Clock;
   readonly observer: DrainObserver;
+  readonly tracing?: Tracing | undefined;
   /** The shard was seen drained at the state's watermark. */
   readonly onDrained: (seen: ShardState) => void;
   /** A round ended well, or failed and will be tried again. */
@@ -100,7 +103,7 @@ export class ShardDrain {
 
   /** Applies entries read after the cursor. Returns where the ledger stands then; undefined where that has to be asked. */
   async #take(at: ShardState, entries: readonly StreamEntry[]): Promise<ShardState | undefined> {
-    const { stream, ledger, shard, observer } = this.#options;
+    const { stream, ledger, shard, observer, tracing } = this.#options;
     // 3. Do they follow on what the ledger has?
     if (entries.some((entry) => entry.epoch !== at.epoch)) {
       const state = await stream.state(shard);
@@ -121,7 +124,8 @@ export class ShardDrain {
     const records = following.flatMap((entry) => entry.records);
     const watermarkMs = Math.max(entryTimeMs(toEntryId), at.watermarkMs ?? 0);
     const move = { shard, epoch: at.epoch, fromEntryId: at.cursor, toEntryId, watermarkMs };
-    const result = await ledger.apply(records, move);
+    const about = { "metering.shard": shard, "metering.records": records.length };
+    const result = await traceApply(tracing, records, about, () => ledger.apply(records, move));
     if (result.kind === "cursor_moved") return undefined;
     observer.applied(shard, result.outcomes);
     // 5. What is in the ledger need not be in the stream.

@@ -90,6 +90,8 @@ export type WatchEvent = (
 export interface CallContext {
   /** Aborts when the caller hung up, its deadline passed, or the server drains. */
   readonly signal: AbortSignal;
+  /** Of the call's span; undefined where it is not traced. */
+  readonly traceparent?: string | undefined;
 }
 
 /** The use cases behind the four RPCs. Every rejection is a MeteringError, or a bug. */

@@ -23,10 +23,12 @@ export interface UsageRecord {
   readonly labels: readonly (readonly [key: string, value: string])[];
   /** See fingerprintOf. */
   readonly fingerprint: string;
+  /** Trace context of the call that brought it, where that is traced. No part of what the record is: the ledger does not keep it. */
+  readonly traceparent?: string;
 }
 
 /** What the caller sent, before the server fills in a time. The event time keeps all its digits. */
-export interface SentRecord extends Omit<UsageRecord, "eventTimeMs" | "fingerprint"> {
+export interface SentRecord extends Omit<UsageRecord, "eventTimeMs" | "fingerprint" | "traceparent"> {
   readonly sentEventTime: { readonly seconds: bigint; readonly nanos: number } | undefined;
 }
 

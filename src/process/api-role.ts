@@ -51,7 +51,7 @@ const REPLICA_WAIT_TIMEOUT_MS = 1_000;
 
 /** Listens on both ports; health says SERVING once the intake was seen to be up. */
 export async function startApi(foundation: Foundation, closers: Closers): Promise<ApiRole> {
-  const { config, catalog, deployment, pool, redis, metrics, logger } = foundation;
+  const { config, catalog, deployment, pool, redis, metrics, logger, tracing } = foundation;
   if (redis !== undefined) {
     const ledger = postgresLedger(pool, catalog, deployment.shardCount);
     await followStreams({ ledger, stream: redisStreamStates(redis.client, randomUUID) });
@@ -60,9 +60,9 @@ export async function startApi(foundation: Foundation, closers: Closers): Promis
   const keyed = await openLimits(foundation, tokens, closers);
   const intake = openIntake(foundation, keyed.limits);
   const limits = { ...DEFAULT_CALL_LIMITS, maxStreams: config.maxStreams };
-  const edge = { clock: SYSTEM_CLOCK, logger, observer: metrics.rpc, limits, randomId: randomUUID };
+  const edge = { clock: SYSTEM_CLOCK, logger, observer: metrics.rpc, limits, randomId: randomUUID, tracing };
   const handlers = new MeteringHandlers({
-    recordUsage: new RecordUsage(intake, tokens, keyed.limits),
+    recordUsage: new RecordUsage(intake, tokens, { limits: keyed.limits, tracing }),
     limits: keyed.limits,
     readUsage: readUsage(foundation, tokens),
     catalog,

@@ -15,7 +15,7 @@ const READ_RECORDS = 5_000;
 const BLOCKING_TIMEOUT_MS = 5_000;
 
 export async function startDrain(foundation: Foundation, closers: Closers): Promise<void> {
-  const { catalog, deployment, pool, redis, processId, logger, metrics } = foundation;
+  const { catalog, deployment, pool, redis, processId, logger, metrics, tracing } = foundation;
   if (redis === undefined) return;
   const { shardCount } = deployment;
   const drain = new Drain({
@@ -34,6 +34,7 @@ export async function startDrain(foundation: Foundation, closers: Closers): Prom
     registry: postgresWorkers(pool),
     clock: SYSTEM_CLOCK,
     observer: metrics.drain,
+    tracing,
     logger,
     random: Math.random,
   });

@@ -43,9 +43,10 @@ export interface FlushParts {
 }
 
 export function createFlush(
-  foundation: Pick<Foundation, "config" | "pool" | "deployment" | "processId" | "logger" | "metrics">,
+  foundation: Pick<Foundation, "config" | "pool" | "deployment" | "processId" | "logger" | "metrics"> &
+    Partial<Pick<Foundation, "tracing">>,
 ): FlushParts {
-  const { config, pool, deployment, processId, logger, metrics } = foundation;
+  const { config, pool, deployment, processId, logger, metrics, tracing } = foundation;
   const sink = openSink(config);
   const eventsPerSecond = config.stripeEventsPerSecond ?? eventsPerSecondMax(sink, !isSandbox(config));
   const reports = postgresReports(pool, FLUSH_LEASE, sink.name);
@@ -66,6 +67,7 @@ export function createFlush(
     clock: SYSTEM_CLOCK,
     logger,
     observer: metrics.flush,
+    tracing,
   });
   const timing = { ...LEASE_TIMING, ttlMs: config.leaseTtlMs, renewMs: config.leaseRenewMs };
   const lease = postgresLease(pool, FLUSH_LEASE);

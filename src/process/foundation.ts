@@ -1,5 +1,6 @@
 // What every role stands on: the catalog, the stores, what the deployment is.
 import { randomUUID } from "node:crypto";
+import type { Tracing } from "../app/ports/tracing.ts";
 import type { MeterCatalog } from "../domain/meter.ts";
 import { type Deployment, type IntakeKind, openDeployment } from "../postgres/deployment.ts";
 import { checkSchema } from "../postgres/migrate.ts";
@@ -13,6 +14,7 @@ import type { Closers } from "./lifecycle.ts";
 import type { Logger } from "./logger.ts";
 import type { Metrics } from "./metrics.ts";
 import { OperatorError } from "./operator-error.ts";
+import { openTracing } from "./tracing.ts";
 
 export interface Foundation {
   readonly config: Config;
@@ -26,6 +28,8 @@ export interface Foundation {
   readonly processId: string;
   readonly logger: Logger;
   readonly metrics: Metrics;
+  /** Undefined where traces are not collected. */
+  readonly tracing: Tracing | undefined;
 }
 
 export interface RedisConnection {
@@ -55,6 +59,9 @@ export async function openFoundation(
     statementTimeoutMs: config.statementTimeoutMs,
     onIdleError: (err) => logger.warn({ err }, "an idle connection to Postgres broke"),
   });
+  const tracing = openTracing(config, processId, logger);
+  // Ended after everything that may still be traced.
+  if (tracing !== undefined) await closers.add("tracing", () => tracing.close());
   await closers.add("Postgres", () => pool.end());
   await checkSchema(pool);
   const intakeKind = intakeOf(config);
@@ -63,7 +70,7 @@ export async function openFoundation(
   const redis =
     config.redisUrl === undefined ? undefined : await connectRedis(config.redisUrl, processId, logger, closers);
   if (redis !== undefined) await claimStore(redis.client, deployment.deploymentId);
-  return { config, catalog, pool, deployment, intakeKind, redis, processId, logger, metrics };
+  return { config, catalog, pool, deployment, intakeKind, redis, processId, logger, metrics, tracing };
 }
 
 function intakeOf(config: Config): IntakeKind {

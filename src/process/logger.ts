@@ -38,7 +38,10 @@ export function secretsOf(config: Config): readonly string[] {
     return password === "" ? [] : [password, decodeURIComponent(password)];
   });
   const key = config.stripeSecretKey === undefined ? [] : [config.stripeSecretKey];
-  return [...new Set([...key, ...config.stripeWebhookSecrets, ...config.stripeThinWebhookSecrets, ...passwords])];
+  const headers = config.otlpHeaders.map(([, value]) => value).filter((value) => value !== "");
+  return [
+    ...new Set([...key, ...headers, ...config.stripeWebhookSecrets, ...config.stripeThinWebhookSecrets, ...passwords]),
+  ];
 }
 
 function cutSecrets(text: string, secrets: readonly string[]): string {

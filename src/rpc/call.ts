@@ -15,6 +15,8 @@ export type HeaderReader = (name: string) => string | undefined;
 export class Call implements CallContext {
   /** Set once decoded; the log line of a failed call takes its ids from here. */
   request: Message | undefined;
+  /** Of the span that the edge opened for it. */
+  traceparent: string | undefined;
   /** Looked at when somebody asks: most calls never need any. */
   readonly header: HeaderReader;
   readonly #watch: HangUpWatch;

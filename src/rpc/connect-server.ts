@@ -106,8 +106,9 @@ export class ConnectServer {
 
   #route(router: ConnectRouter, { handlers, admin, operations }: ConnectServerOptions): void {
     router.service(MeteringService, {
-      recordUsage: (r, context) => this.#unary("RecordUsage", r, context, () => handlers.recordUsage(r)),
-      batchRecordUsage: (r, context) => this.#unary("BatchRecordUsage", r, context, () => handlers.batchRecordUsage(r)),
+      recordUsage: (r, context) => this.#unary("RecordUsage", r, context, (call) => handlers.recordUsage(r, call)),
+      batchRecordUsage: (r, context) =>
+        this.#unary("BatchRecordUsage", r, context, (call) => handlers.batchRecordUsage(r, call)),
       getUsage: (r, context) => this.#unary("GetUsage", r, context, (call) => handlers.getUsage(r, call)),
       checkLimits: (r, context) => this.#unary("CheckLimits", r, context, () => handlers.checkLimits(r)),
       streamUsage: (r, context) => this.#stream("StreamUsage", r, context, (call) => handlers.streamUsage(r, call)),

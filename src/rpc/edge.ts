@@ -1,6 +1,7 @@
 // What is done around every call, whatever transport and RPC: its deadline, its end, one log line if it failed, its metric.
 import { status as Code } from "@grpc/grpc-js";
 import type { Clock } from "../app/ports/clock.ts";
+import type { Span, Tracing } from "../app/ports/tracing.ts";
 import { MeteringError } from "../domain/errors.ts";
 import type { Call } from "./call.ts";
 import { type Deadline, Deadlines } from "./deadlines.ts";
@@ -42,6 +43,7 @@ export interface EdgeOptions {
   readonly limits: CallLimits;
   /** A string that nobody else makes: the id of a failed call whose caller gave none. */
   readonly randomId: () => string;
+  readonly tracing?: Tracing | undefined;
 }
 
 /** Bounds of calls. See DEFAULT_CALL_LIMITS. */
@@ -95,11 +97,14 @@ export class Edge {
     const startedMs = clock.monotonicMs();
     return new Promise((resolve, reject) => {
       let open = true;
+      const span = this.#startSpan(rpc, call);
       const fail = (error: unknown) => {
         if (open) {
           open = false;
           this.#deadlines.remove(deadline);
-          reject(this.#fail(rpc, call, startedMs, error));
+          const failed = this.#fail(rpc, call, startedMs, error);
+          if (span !== undefined) endSpan(span, failed);
+          reject(failed);
         } else if (!(error instanceof MeteringError)) {
           this.#logBug({ rpc, requestId: requestIdOf(call.header, this.#options.randomId) }, call, error);
         }
@@ -109,6 +114,7 @@ export class Edge {
         open = false;
         this.#deadlines.remove(deadline);
         observer.callEnded(rpc, "OK", clock.monotonicMs() - startedMs);
+        if (span !== undefined) endSpan(span);
         resolve(answer);
       };
       const passed = () => {
@@ -135,6 +141,8 @@ export class Edge {
     const { clock, observer } = this.#options;
     const startedMs = clock.monotonicMs();
     let code: string = "CANCELLED";
+    const span = this.#startSpan(rpc, call);
+    let failed: FailedCall | undefined;
     this.#streams.add(call);
     observer.openStreams(+1);
     try {
@@ -144,13 +152,14 @@ export class Edge {
       if (!call.left) code = "OK";
     } catch (error) {
       if (call.left && error instanceof MeteringError) return;
-      const failed = this.#report(rpc, call, startedMs, error);
+      failed = this.#report(rpc, call, startedMs, error);
       code = Code[failed.status.code];
       throw failed;
     } finally {
       this.#streams.delete(call);
       observer.openStreams(-1);
       observer.callEnded(rpc, code, clock.monotonicMs() - startedMs);
+      if (span !== undefined) endSpan(span, failed);
     }
   }
 
@@ -158,6 +167,15 @@ export class Edge {
   drain(): void {
     this.#draining = true;
     for (const call of this.#streams) call.end(draining());
+  }
+
+  #startSpan(rpc: RpcName, call: Call): Span | undefined {
+    const { tracing, transport } = this.#options;
+    if (tracing === undefined) return undefined;
+    const attributes = { "rpc.system": transport, "rpc.method": rpc };
+    const span = tracing.start({ name: rpc, kind: "server", parent: call.header("traceparent"), attributes });
+    call.traceparent = span.traceparent;
+    return span;
   }
 
   #admitStream(): void {
@@ -201,8 +219,27 @@ export class Edge {
   }
 
   #fieldsOf(rpc: RpcName, call: Call, code: string | undefined): object {
-    return { rpc, transport: this.#options.transport, code, ...idsOf(call.request) };
+    // In a traceparent the trace's id stands second.
+    const traceId = call.traceparent?.split("-")[1];
+    return {
+      rpc,
+      transport: this.#options.transport,
+      code,
+      ...idsOf(call.request),
+      ...(traceId !== undefined && { traceId }),
+    };
   }
+}
+
+/** Only what the service is to blame for is an error of the span: a caller's mistake is the caller's. */
+function endSpan(span: Span, failed?: FailedCall): void {
+  if (failed === undefined) {
+    span.end({ "rpc.status": "OK" });
+    return;
+  }
+  const { code, reason, message } = failed.status;
+  const attributes = { "rpc.status": Code[code], "error.reason": reason, "request.id": failed.requestId };
+  span.end(attributes, code === Code.INTERNAL || OPERATORS_CODES.has(code) ? message : undefined);
 }
 
 function draining(): MeteringError {

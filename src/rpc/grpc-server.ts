@@ -86,8 +86,10 @@ export class GrpcServer {
     });
     const { method } = MeteringService;
     this.#server.addService(grpcServiceDefinition(MeteringService), {
-      recordUsage: this.#unary("RecordUsage", method.recordUsage, (r) => handlers.recordUsage(r)),
-      batchRecordUsage: this.#unary("BatchRecordUsage", method.batchRecordUsage, (r) => handlers.batchRecordUsage(r)),
+      recordUsage: this.#unary("RecordUsage", method.recordUsage, (r, call) => handlers.recordUsage(r, call)),
+      batchRecordUsage: this.#unary("BatchRecordUsage", method.batchRecordUsage, (r, call) =>
+        handlers.batchRecordUsage(r, call),
+      ),
       getUsage: this.#unary("GetUsage", method.getUsage, (r, context) => handlers.getUsage(r, context)),
       checkLimits: this.#unary("CheckLimits", method.checkLimits, (r) => handlers.checkLimits(r)),
       streamUsage: this.#stream("StreamUsage", method.streamUsage, (r, context) => handlers.streamUsage(r, context)),

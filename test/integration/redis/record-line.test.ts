@@ -63,3 +63,10 @@ describe("a record's line", () => {
     expect(() => decodeRecord("{}")).toThrow(TypeError);
   });
 });
+
+it("carries the trace of its call where there is one, and costs nothing else", () => {
+  const record = usageRecord();
+  const traceparent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+  expect(decodeRecord(encodeRecord({ ...record, traceparent }))).toEqual({ ...record, traceparent });
+  expect(Object.keys(decodeRecord(encodeRecord(record)))).not.toContain("traceparent");
+});
