@@ -1,4 +1,5 @@
 // Limits of API keys in a deployment of two replicas: defined on one, told and asked on the other.
+import { randomUUID } from "node:crypto";
 import { createClient } from "@connectrpc/connect";
 import { createConnectTransport } from "@connectrpc/connect-node";
 import { expect, test, vi } from "vitest";
@@ -22,8 +23,7 @@ async function open(intake: "postgres" | "redis") {
   if (one === undefined || other === undefined) throw new Error("two processes were asked for");
   const keys = createClient(KeyService, one);
   const metering = createClient(MeteringService, other);
-  let count = 0;
-  const record = (quantity: bigint, idempotencyKey = `r${(count += 1)}`) =>
+  const record = (quantity: bigint, idempotencyKey: string = randomUUID()) =>
     metering.recordUsage({ record: { ...KEY, idempotencyKey, measurements: [{ meter: "input_tokens", quantity }] } });
   const command = async (...args: string[]) => {
     const { exitCode, stdout, stderr } = await runCommand([...args, "--json"], service.environment);
