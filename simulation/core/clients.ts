@@ -1,19 +1,23 @@
 // The service's clients: each sends records, under the same keys until it is told how they ended, or until it gives up.
-import type { Intake, IntakeResult } from "../../src/app/ports/intake.ts";
+import type { RecordAnswer, RecordUsage } from "../../src/app/record-usage.ts";
 import type { UsageRecord } from "../../src/domain/usage-record.ts";
 import type { Random } from "../random.ts";
 import type { History } from "./history.ts";
 import type { Machine } from "./machine.ts";
 import { identityOf } from "./model/ledger.ts";
 import type { Oracle } from "./oracle.ts";
+import type { ReadingParts } from "./reads/reading-stores.ts";
 import type { Scheduler } from "./scheduler.ts";
 import type { Weather } from "./weather.ts";
 import type { Submission } from "./world.ts";
 
-/** A process that records usage. */
+/** A process that records usage, and shows it. */
 export interface Api {
   readonly machine: Machine;
-  readonly intake: Intake;
+  readonly usage: RecordUsage;
+  readonly reading: ReadingParts;
+  /** Aborts when the process is told to stop: streams are ended then. */
+  readonly draining: AbortSignal;
 }
 
 export interface ClientsOptions {
@@ -28,7 +32,7 @@ export interface ClientsOptions {
   readonly timeoutMs: number;
   readonly hopMs: number;
   /** Told of each record that was acknowledged. */
-  readonly onAcknowledged: (record: UsageRecord) => void;
+  readonly onAcknowledged: (record: UsageRecord, answer: RecordAnswer) => void;
 }
 
 export class Clients {
@@ -55,7 +59,7 @@ export class Clients {
     const { scheduler, random, weather, oracle, history, apis, timeoutMs, hopMs } = this.#options;
     for (const record of records) oracle.sends(record);
     let isOver = false;
-    const end = (results: readonly IntakeResult[] | undefined) => {
+    const end = (results: readonly RecordAnswer[] | undefined) => {
       if (isOver) return;
       isOver = true;
       this.#heard(records, results, left);
@@ -64,7 +68,7 @@ export class Clients {
     const living = apis();
     const rates = weather.of("api");
     if (living.length === 0 || random.chance(rates.lostBefore)) return;
-    const { machine, intake } = random.pick(living);
+    const { machine, usage } = random.pick(living);
     const answerIsLost = random.chance(rates.lostAfter);
     const hop = () => hopMs * (0.1 + random.unit());
     history.note(
@@ -73,14 +77,14 @@ export class Clients {
     );
     scheduler.after(hop(), () =>
       machine.deliver(() => {
-        void intake.record(records).then((results) => {
+        void usage.record(records).then((results) => {
           if (!answerIsLost) scheduler.after(hop(), () => end(results));
         });
       }),
     );
   }
 
-  #heard(records: readonly UsageRecord[], results: readonly IntakeResult[] | undefined, left: number): void {
+  #heard(records: readonly UsageRecord[], results: readonly RecordAnswer[] | undefined, left: number): void {
     const { scheduler, random, oracle, history, timeoutMs, onAcknowledged } = this.#options;
     const again = records.filter((record, i) => {
       const result = results?.[i];
@@ -91,7 +95,7 @@ export class Clients {
       );
       if ("error" in result) return result.error.failure.kind !== "idempotency_key_reused";
       oracle.acknowledges(record);
-      onAcknowledged(record);
+      onAcknowledged(record, result);
       return false;
     });
     if (again.length === 0 || left <= 1) this.#open -= 1;

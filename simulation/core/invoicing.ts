@@ -1,25 +1,29 @@
-// Periods end, drafts are made and become final, customers are mapped; and the service hears of it: late, twice, in any order.
+// Periods end, drafts are made and become final, customers are mapped; and Stripe tells of it.
 import { EVENT_NAMES } from "../catalog.ts";
 import { Random } from "../random.ts";
-import type { Invoice } from "./model/stripe.ts";
+import type { Timeline } from "./scheduler.ts";
 import type { Stores } from "./stores.ts";
-import { HOUR_MS, MINUTE_MS, SECOND_MS, type World, type WorldCustomer } from "./world.ts";
+import { subscriptionIdOf } from "./webhook-ports.ts";
+import type { Webhooks } from "./webhooks.ts";
+import { SECOND_MS, type World, type WorldCustomer } from "./world.ts";
 
 export class Invoicing {
   readonly #stores: Stores;
+  readonly #webhooks: Webhooks;
   readonly #random: Random;
-  /** Notices on their way. */
-  #pending = 0;
+  readonly #timeline: Timeline;
+  readonly #world: World;
 
-  constructor(world: World, stores: Stores) {
+  constructor(world: World, stores: Stores, webhooks: Webhooks) {
     this.#stores = stores;
-    this.#random = new Random(world.seed, "invoicing");
-    for (const customer of world.customers) this.#start(customer);
+    this.#webhooks = webhooks;
+    this.#random = new Random(world.seed, "changes of invoices");
+    this.#timeline = stores.scheduler.beside(new Random(world.seed, "order of changes of invoices"));
+    this.#world = world;
   }
 
-  /** Whether nothing is on its way to the service. */
-  get isHeard(): boolean {
-    return this.#pending === 0;
+  start(): void {
+    for (const customer of this.#world.customers) this.#start(customer);
   }
 
   #start({ customerId, stripeCustomerId, mappedMs, boundariesMs }: WorldCustomer): void {
@@ -27,8 +31,9 @@ export class Invoicing {
     if (customerId !== stripeCustomerId) {
       scheduler.at(mappedMs, () => {
         history.note(() => `${customerId} is mapped to ${stripeCustomerId}`);
-        billing.mapped.set(customerId, stripeCustomerId);
+        billing.map(customerId, stripeCustomerId);
       });
+      this.#mapAnew(customerId, stripeCustomerId, mappedMs);
     }
     for (const [i, endMs] of boundariesMs.entries()) {
       const startMs = boundariesMs[i - 1];
@@ -37,56 +42,37 @@ export class Invoicing {
     }
   }
 
+  /** Another Stripe customer, without a subscription, pays from some time on. */
+  #mapAnew(customerId: string, stripeCustomerId: string, mappedMs: number): void {
+    const { billing, history } = this.#stores;
+    if (!this.#random.chance(0.25)) return;
+    const { startMs, endMs } = this.#world;
+    const fromMs = Math.max(startMs, mappedMs);
+    this.#timeline.at(fromMs + this.#random.unit() * (endMs - fromMs), () => {
+      history.note(() => `${customerId} is mapped to another: ${stripeCustomerId}_next`, customerId);
+      billing.map(customerId, `${stripeCustomerId}_next`);
+    });
+  }
+
   #draft(stripeCustomerId: string, period: { readonly startMs: number; readonly endMs: number }): void {
     const { scheduler, stripe, history } = this.#stores;
+    this.#webhooks.send("customer.subscription.updated", subscriptionIdOf(stripeCustomerId));
     for (const eventName of EVENT_NAMES) {
       const invoice = stripe.draft(stripeCustomerId, eventName, period);
-      this.#notify(invoice, true);
+      this.#webhooks.send("invoice.created", invoice.invoiceId);
+      // Somebody changes it in the last moment: that event is on its way beside the next one.
+      if (this.#random.chance(0.5)) {
+        const changedMs = invoice.finalizesMs - this.#random.whole(0, 3 * SECOND_MS);
+        this.#timeline.at(changedMs, () => this.#webhooks.send("invoice.updated", invoice.invoiceId));
+      }
       scheduler.at(invoice.finalizesMs, () => {
         stripe.finalize(invoice);
         history.note(
           () => `stripe: ${invoice.invoiceId} is final, and bills ${invoice.billed}`,
           `${this.#stores.billing.customerOf(stripeCustomerId)} ${eventName}`,
         );
-        this.#notify(invoice, false);
+        this.#webhooks.send("invoice.finalized", invoice.invoiceId);
       });
     }
-  }
-
-  #notify(invoice: Invoice, asksForFlush: boolean): void {
-    const { scheduler, weather } = this.#stores;
-    const random = this.#random;
-    const times = weather.isCalm || random.chance(0.8) ? 1 : 2;
-    for (let n = 0; n < times; n += 1) {
-      const delayMs =
-        weather.isCalm || random.chance(0.7)
-          ? random.spread(100, 10 * SECOND_MS)
-          : random.spread(SECOND_MS, 3 * HOUR_MS);
-      this.#pending += 1;
-      scheduler.after(delayMs, () => this.#hear(invoice, asksForFlush));
-    }
-  }
-
-  /** Reads the invoice as it is now, whatever the notice was about. */
-  #hear(invoice: Invoice, asksForFlush: boolean): void {
-    const { scheduler, databaseWire, billing, outbox, flushRequests } = this.#stores;
-    if (databaseWire.isDown) {
-      scheduler.after(MINUTE_MS, () => this.#hear(invoice, asksForFlush));
-      return;
-    }
-    this.#pending -= 1;
-    const { invoiceId, stripeCustomerId, eventName, startMs, endMs, finalizesMs, billed } = invoice;
-    const isFinal = billed !== undefined;
-    billing.save({
-      invoiceId,
-      stripeCustomerId,
-      eventName,
-      startMs,
-      endMs,
-      billed,
-      finalizesMs: isFinal ? undefined : finalizesMs,
-    });
-    outbox.setDeadlines(stripeCustomerId, eventName, { startMs, endMs }, finalizesMs);
-    if (asksForFlush) flushRequests.request(billing.customerOf(stripeCustomerId));
   }
 }

@@ -6,6 +6,7 @@ import type { History } from "./history.ts";
 import { identityOf, type LedgerWatcher, type ModelLedger } from "./model/ledger.ts";
 import type { RedisWatcher, StoredEntry } from "./model/redis.ts";
 import { contentOf, type Oracle } from "./oracle.ts";
+import type { ReadChecks } from "./reads/read-checks.ts";
 
 /** How far clocks of two machines that are Redis one after the other may differ. */
 export const REDIS_SET_BACK_MS = 400;
@@ -22,8 +23,10 @@ export class LedgerChecks implements LedgerWatcher, RedisWatcher {
   /** First entries of tails that were lost after the ledger had some of them: those losses can be seen, and must be. */
   readonly #cutTails: { readonly shard: number; readonly appendedMs: number }[] = [];
   readonly #waitsForReplicas: boolean;
+  readonly #reads: ReadChecks;
 
-  constructor(oracle: Oracle, history: History, waitsForReplicas: boolean) {
+  constructor(oracle: Oracle, history: History, waitsForReplicas: boolean, reads: ReadChecks) {
+    this.#reads = reads;
     this.#waitsForReplicas = waitsForReplicas;
     this.#oracle = oracle;
     this.#history = history;
@@ -38,6 +41,7 @@ export class LedgerChecks implements LedgerWatcher, RedisWatcher {
     );
     // By a clock that was set back, what comes now seems to come before the watermark.
     if (entry.appendedMs < (this.#watermarks.get(shard) ?? 0)) return;
+    this.#reads.appended(entry);
     const ahead = this.#ahead.get(shard);
     if (ahead === undefined) this.#ahead.set(shard, [entry]);
     else ahead.push(entry);
@@ -65,6 +69,7 @@ export class LedgerChecks implements LedgerWatcher, RedisWatcher {
     );
     for (const entry of entries) {
       this.#oracle.loses(shard, entry, isExcused);
+      this.#reads.lost(entry);
       this.#history.note(
         () => `redis: shard ${shard} loses ${entry.entryId}, ${why}${isExcused ? ", unseen" : ""}`,
         `shard ${shard}`,
@@ -73,10 +78,18 @@ export class LedgerChecks implements LedgerWatcher, RedisWatcher {
     }
   }
 
-  applied(record: UsageRecord): void {
+  applied(record: UsageRecord, version: bigint): void {
     const identity = identityOf(record);
+    this.#reads.applied(record, version);
     this.#history.note(() => `ledger: counts ${identity}`, identity);
     this.#oracle.counts(record);
+  }
+
+  voided(record: UsageRecord, version: bigint): void {
+    const identity = identityOf(record);
+    this.#history.note(() => `ledger: takes back ${identity}`, identity);
+    this.#reads.voided(record, version);
+    this.#oracle.voids(record);
   }
 
   refused(record: UsageRecord): void {
@@ -163,10 +176,10 @@ export class LedgerChecks implements LedgerWatcher, RedisWatcher {
       if ((pending.get(key) ?? 0n) !== sum)
         oracle.fail("sums", `${key}: windows hold ${pending.get(key) ?? 0n}, its records bill ${sum}`, key);
     let measured = 0n;
-    for (const { measurements } of oracle.applied.values())
+    for (const { measurements } of oracle.counting())
       measured += measurements.reduce((sum, { quantity }) => sum + quantity, 1n);
     for (const [name, rollup] of [["quarter-hours", ledger.quarterHours] as const, ["days", ledger.days] as const]) {
-      const sum = [...rollup.values()].reduce((a, b) => a + b, 0n);
+      const sum = [...rollup.values()].reduce((total, { quantity }) => total + quantity, 0n);
       if (sum !== measured) oracle.fail("sums", `${name} hold ${sum}, records ${measured}`);
     }
   }

@@ -13,7 +13,7 @@ import type { ModelStripe, StripeWatcher } from "./model/stripe.ts";
 import type { SinkWatcher } from "./money-ports.ts";
 import type { Oracle } from "./oracle.ts";
 import type { Scheduler } from "./scheduler.ts";
-import { isInDrift, waitsForAPerson } from "./unsettled.ts";
+import { isInDrift, waitingForAPerson } from "./unsettled.ts";
 
 /** What the service knows and what is the case, in the end. */
 export interface Books {
@@ -56,11 +56,11 @@ export class MoneyChecks implements OutboxWatcher, SinkWatcher, StripeWatcher {
     this.#leadsSinceMs = this.#scheduler.nowMs;
   }
 
-  frozen(report: PlannedReport, window: WindowRow, periodClosed: boolean): void {
+  frozen(report: PlannedReport, window: WindowRow, periodClosed: boolean, held: bigint): void {
     const { identifier, kind, value, customerId, timestampMs, late, heldFor } = report;
     this.#history.note(
       () =>
-        `outbox: freezes ${kind} ${identifier}: ${value} of ${nameOf(report)} at ${timestampMs}${late ? ", late" : ""}${heldFor === undefined ? "" : `, held: ${heldFor}`}`,
+        `outbox: freezes ${kind} ${identifier}: ${value} of ${nameOf(report)} for ${report.stripeCustomerId} at ${timestampMs}${late ? ", late" : ""}${heldFor === undefined ? "" : `, held: ${heldFor}`}`,
       identifier,
       nameOf(report),
     );
@@ -78,6 +78,13 @@ export class MoneyChecks implements OutboxWatcher, SinkWatcher, StripeWatcher {
       this.#oracle.fail(
         "boundary",
         `${identifier} is stamped in another period than its window's`,
+        identifier,
+        nameOf(report),
+      );
+    if (kind === "usage" && value < 0n && heldFor === undefined && held > 0n)
+      this.#oracle.fail(
+        "taken back",
+        `${identifier} takes back ${value}, while ${held} of its window was never counted`,
         identifier,
         nameOf(report),
       );
@@ -125,7 +132,7 @@ export class MoneyChecks implements OutboxWatcher, SinkWatcher, StripeWatcher {
 
   /** In the end, when nothing is under way: what was recorded is where the service says that it is. */
   atTheEnd({ ledger, outbox, billing, stripe, reconciliation }: Books): void {
-    const drifts = reconciliation.drifts.filter(waitsForAPerson);
+    const drifts = waitingForAPerson(reconciliation.drifts, outbox.reports.values());
     const reports = [...outbox.reports.values()].filter(({ state }) => state !== "superseded");
     const billable = this.#oracle.billable();
     for (const customerId of this.#boundaries.keys()) {
@@ -133,14 +140,13 @@ export class MoneyChecks implements OutboxWatcher, SinkWatcher, StripeWatcher {
         const name = `${customerId} ${eventName}`;
         const own = reports.filter((r) => r.customerId === customerId && r.eventName === eventName);
         this.#same("double entry", name, "recorded", billable.get(name) ?? 0n, "in reports", sumOf(own));
-        const open = drifts.filter(
-          (d) => d.stripeCustomerId === billing.stripeCustomerOf(customerId) && d.eventName === eventName,
-        );
+        const payers = billing.payersOf(customerId);
+        const open = drifts.filter((d) => payers.includes(d.stripeCustomerId) && d.eventName === eventName);
         const believed = own.filter((r) => r.kind !== "unbilled" && r.state === "accepted" && !isInDrift(r, open));
-        const stripeCustomerId = billing.stripeCustomerOf(customerId) ?? "";
         // What waits for a person is left aside on both sides.
-        const aside = open.reduce((sum, drift) => sum + stripe.total(stripeCustomerId, eventName, drift), 0n);
-        const counted = stripe.total(stripeCustomerId, eventName) - aside;
+        const aside = open.reduce((sum, drift) => sum + stripe.total(drift.stripeCustomerId, eventName, drift), 0n);
+        const counted = payers.reduce((sum, payer) => sum + stripe.total(payer, eventName), 0n) - aside;
+        for (const payer of payers) this.#notCredited(name, payer, own);
         this.#same("stripe", name, "Stripe counted", counted, "is believed", sumOf(believed));
       }
     }
@@ -185,6 +191,14 @@ export class MoneyChecks implements OutboxWatcher, SinkWatcher, StripeWatcher {
         sumOf(inside),
       );
     }
+  }
+
+  /** In sum nobody is credited what it was not billed; what is held of it may be what it was to be billed. */
+  #notCredited(name: string, payer: string, reports: readonly ReportRow[]): void {
+    const its = reports.filter(({ stripeCustomerId }) => stripeCustomerId === payer);
+    const sum = sumOf(its.filter(({ state }) => state === "accepted"));
+    if (sum < 0n && !its.some(({ state, value }) => state === "held" && value > 0n))
+      this.#oracle.fail("taken back", `${payer} is credited ${-sum} of ${name}, which it was not billed`, name);
   }
 
   #same(checker: string, name: string, what: string, a: bigint, other: string, b: bigint): void {

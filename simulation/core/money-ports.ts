@@ -75,7 +75,8 @@ export function sinkPort(
       const lane = serial ? `${first.stripeCustomerId} ${first.eventName}` : first.identifier;
       watcher.begins(machine, lane);
       try {
-        return await wire.call(machine, () => stripe.send(name, reports), { signal, repeatable: true });
+        // Not repeated on its way: the client sees to it that a call is one request (src/stripe/client.ts).
+        return await wire.call(machine, () => stripe.send(name, reports), { signal });
       } catch (cause) {
         const message = cause instanceof Error ? cause.message : String(cause);
         return reports.map((): SinkOutcome => ({ kind: "unknown", message }));

@@ -34,6 +34,8 @@ export class Oracle {
   readonly sent = new Map<string, Map<string, Sent>>();
   /** What the ledger counted, by identity. */
   readonly applied = new Map<string, UsageRecord>();
+  /** Taken back, by identity. */
+  readonly voided = new Set<string>();
   /** Listed by the ledger as refused: identity and fingerprint. */
   readonly refused = new Set<string>();
   readonly lost: LostRecord[] = [];
@@ -69,6 +71,19 @@ export class Oracle {
     this.applied.set(identity, record);
   }
 
+  voids(record: UsageRecord): void {
+    const identity = identityOf(record);
+    if (this.voided.has(identity)) this.fail("voided once", `${identity} is taken back twice`, identity);
+    if (!this.applied.has(identity))
+      this.fail("voided once", `${identity} is taken back, and was not counted`, identity);
+    this.voided.add(identity);
+  }
+
+  /** What counts: all that is in the ledger and was not taken back. */
+  *counting(): Iterable<UsageRecord> {
+    for (const [identity, record] of this.applied) if (!this.voided.has(identity)) yield record;
+  }
+
   refuses(record: UsageRecord): void {
     this.refused.add(`${identityOf(record)} ${contentOf(record)}`);
   }
@@ -77,10 +92,10 @@ export class Oracle {
     for (const record of entry.records) this.lost.push({ shard, appendedMs: entry.appendedMs, record, isExcused });
   }
 
-  /** What all that is in the ledger bills, by customer and event name. */
+  /** What all that counts bills, by customer and event name. */
   billable(): Map<string, bigint> {
     const sums = new Map<string, bigint>();
-    for (const record of this.applied.values()) {
+    for (const record of this.counting()) {
       const quantities = quantitiesOf(record);
       for (const eventName of EVENT_NAMES) {
         const key = `${record.customerId} ${eventName}`;

@@ -4,9 +4,13 @@ import { Clients } from "./clients.ts";
 import { Invoicing } from "./invoicing.ts";
 import { identityOf } from "./model/ledger.ts";
 import type { Violation } from "./oracle.ts";
+import { Readers } from "./reads/readers.ts";
 import { Replicas } from "./replicas.ts";
+import { stopSometimes } from "./stops.ts";
 import { disturbStores, openStores, type Stores } from "./stores.ts";
 import { unsettled } from "./unsettled.ts";
+import { Voiding } from "./voiding.ts";
+import { Webhooks } from "./webhooks.ts";
 import { drawWorld, HOUR_MS, MINUTE_MS, SECOND_MS, type World } from "./world.ts";
 
 export interface Outcome {
@@ -35,13 +39,14 @@ export async function play(seed: number, keepHistory = false): Promise<Outcome> 
   const stores = openStores(world, keepHistory);
   const { scheduler, oracle, history } = stores;
   const replicas = new Replicas(world, stores);
+  const readers = new Readers(world, stores, () => replicas.apis);
   const clients = new Clients({
     ...stores,
     random: new Random(seed, "clients"),
     apis: () => replicas.apis,
     timeoutMs: (world.pace === "minutes" ? 5 : 60) * SECOND_MS,
     hopMs: 5,
-    onAcknowledged: (record) => {
+    onAcknowledged: (record, answer) => {
       // With Postgres as intake, recorded means counted.
       if (world.intake === "postgres" && !oracle.applied.has(identityOf(record)))
         oracle.fail(
@@ -49,16 +54,22 @@ export async function play(seed: number, keepHistory = false): Promise<Outcome> 
           `${identityOf(record)} was acknowledged before it was in the ledger`,
           identityOf(record),
         );
+      readers.acknowledged(record, answer);
     },
   });
-  const invoicing = new Invoicing(world, stores);
+  const webhooks = new Webhooks(world, stores);
+  new Invoicing(world, stores, webhooks).start();
+  const voiding = new Voiding(world, stores);
   replicas.startAll();
   replicas.disturb();
   replicas.disturbSends();
+  stopSometimes(world, stores, replicas);
   disturbStores(world, stores);
   clients.start(world.submissions);
+  readers.start();
+  webhooks.start();
   try {
-    await live(world, stores, clients, replicas, invoicing);
+    await live(world, stores, { clients, replicas, webhooks, readers, voiding });
   } catch (cause) {
     oracle.fail("crash", String(cause));
   }
@@ -80,28 +91,53 @@ export async function play(seed: number, keepHistory = false): Promise<Outcome> 
   };
 }
 
+/** Those who act in a world. */
+interface Cast {
+  readonly clients: Clients;
+  readonly replicas: Replicas;
+  readonly webhooks: Webhooks;
+  readonly readers: Readers;
+  readonly voiding: Voiding;
+}
+
 /** Troubles, and what comes after them. */
-async function live(
-  world: World,
-  stores: Stores,
-  clients: Clients,
-  replicas: Replicas,
-  invoicing: Invoicing,
-): Promise<void> {
+async function live(world: World, stores: Stores, cast: Cast): Promise<void> {
   await stores.scheduler.run(world.endMs);
   stores.weather.clearUp();
   stores.stripe.clearUp();
   stores.history.note(() => "all troubles are over");
-  await settle(world, stores, clients, replicas, invoicing);
+  await settle(world, stores, cast);
+  if (!stores.scheduler.halted) await catchUp(stores, cast);
 }
+
+/** Streams show what there is in the end, and so do readers of pages. */
+async function catchUp({ scheduler, oracle }: Stores, { readers, webhooks }: Cast): Promise<void> {
+  const isQuiet = () => readers.areCaughtUp && webhooks.isHeard;
+  await scheduler.run(scheduler.nowMs + CATCHING_UP_MAX_MS, isQuiet);
+  if (scheduler.halted) return;
+  if (isQuiet()) webhooks.atTheEnd();
+  else
+    oracle.fail(
+      "liveness",
+      `a stream does not show the last version, or an event is not applied, after ${CATCHING_UP_MAX_MS} ms`,
+    );
+  let isOver = false;
+  const reading = readers.readAll().then(() => {
+    isOver = true;
+  });
+  await scheduler.run(scheduler.nowMs + MINUTE_MS, () => isOver);
+  if (isOver) await reading;
+  else oracle.fail("liveness", "who reads all there is gets no answer");
+}
+
+/** Some heartbeats of the slowest stream. */
+const CATCHING_UP_MAX_MS = 3 * HOUR_MS;
 
 /** Without troubles, within a bounded time, everything must come to its end: into the ledger first, then to Stripe and onto invoices. */
 async function settle(
   world: World,
   stores: Stores,
-  clients: Clients,
-  replicas: Replicas,
-  invoicing: Invoicing,
+  { clients, replicas, webhooks, readers, voiding }: Cast,
 ): Promise<void> {
   const { scheduler, oracle } = stores;
   const drainedByMs = scheduler.nowMs + (world.pace === "minutes" ? 5 * MINUTE_MS : 12 * HOUR_MS);
@@ -114,11 +150,12 @@ async function settle(
       `what was recorded is not all in the ledger after ${drainedByMs - world.endMs} ms: ${clients.open} clients wait`,
     );
   replicas.slowDown();
+  readers.slowDown();
   const settledByMs = scheduler.nowMs + SETTLING_MAX_MS;
   // Asked now and then: to find the answer is not for nothing.
   while (!scheduler.halted && scheduler.nowMs < settledByMs) {
     await scheduler.run(scheduler.nowMs + 20 * MINUTE_MS);
-    if (invoicing.isHeard && unsettled(stores).length === 0) return;
+    if (webhooks.isHeard && voiding.isOver && unsettled(stores).length === 0) return;
   }
   const left = unsettled(stores);
   if (!scheduler.halted)
@@ -138,6 +175,7 @@ function isCounted({ intake }: World, { ledger, redis, oracle }: Stores): boolea
   if (oracle.violations.length > 0) return true;
   return ledger.shardRows.every(({ shard, cursor, epoch }) => {
     const stream = redis.standing(shard);
-    return stream === undefined || (stream.epoch === epoch && stream.last === cursor);
+    // A store that came back empty is one that the ledger has yet to hear of, unless it never followed any.
+    return stream === undefined ? epoch === "" : stream.epoch === epoch && stream.last === cursor;
   });
 }

@@ -108,6 +108,10 @@ export class ModelRegistry {
     };
   }
 
+  has(workerId: string): boolean {
+    return this.#seen.has(workerId);
+  }
+
   #beat(workerId: string): readonly string[] {
     this.#seen.set(workerId, this.#nowMs());
     const since = this.#nowMs() - this.#liveMs;

@@ -5,8 +5,10 @@ import { Flush } from "../../src/app/flush.ts";
 import { followStreams } from "../../src/app/follow-streams.ts";
 import { LEASE_TIMING, runWhileHeld, type Tenure } from "../../src/app/hold-lease.ts";
 import { leadAll, repeatedly } from "../../src/app/lead.ts";
+import type { Intake } from "../../src/app/ports/intake.ts";
 import type { Logger } from "../../src/app/ports/logger.ts";
 import { Reconcile } from "../../src/app/reconcile.ts";
+import { RecordUsage } from "../../src/app/record-usage.ts";
 import { postgresIntake } from "../../src/postgres/intake.ts";
 import { REDIS_INTAKE_LIMITS, redisIntake } from "../../src/redis/intake.ts";
 import { Random } from "../random.ts";
@@ -21,8 +23,16 @@ import {
   summariesPort,
 } from "./money-ports.ts";
 import { leasePort, ledgerPort, redisClient, shardStream } from "./ports.ts";
+import { readingParts } from "./reads/reading-stores.ts";
+import type { Timeline } from "./scheduler.ts";
+import { stopInCalm } from "./stops.ts";
 import { DAYS_STRETCH, drawDrift, RECONCILE_LAG_MS, type Stores } from "./stores.ts";
 import { DAY_MS, HOUR_MS, MINUTE_MS, type Pace, SECOND_MS, type World } from "./world.ts";
+
+/** How long a process may take to end, beside the grace of a leader: a send may wait for its answer. */
+const STOP_LIMIT_MS = 60 * SECOND_MS;
+/** How long calls may take that are under way when a process is told to stop. */
+const API_DRAIN_MS = 10 * SECOND_MS;
 
 /** How often loops look for work. */
 const PACES = {
@@ -40,12 +50,20 @@ const PACES = {
   },
 } as const;
 
+/** A process that drains and leads, if it may. */
+interface Worker {
+  readonly machine: Machine;
+  readonly stop: AbortController;
+  readonly loops: Promise<void>[];
+}
+
 export class Replicas {
   readonly #world: World;
   readonly #stores: Stores;
   readonly #random: Random;
   readonly #apis = new Map<number, Api>();
-  readonly #workers = new Map<number, Machine>();
+  readonly #workers = new Map<number, Worker>();
+  readonly #stops = new WeakMap<Machine, AbortController>();
   #pace: Pace;
   #born = 0;
   #ids = 0;
@@ -79,7 +97,7 @@ export class Replicas {
       const slot = random.whole(0, (isApi ? apiCount : workerCount) - 1);
       const pauses = random.chance(0.4);
       scheduler.at(atMs, () => {
-        const machine = isApi ? this.#apis.get(slot)?.machine : this.#workers.get(slot);
+        const machine = (isApi ? this.#apis : this.#workers).get(slot)?.machine;
         if (machine === undefined) return;
         history.note(() => `${machine.name}: ${pauses ? `stands still for ${Math.round(backMs)} ms` : "dies"}`);
         if (pauses) {
@@ -125,7 +143,7 @@ export class Replicas {
     const { redisWire, redis, databaseWire, ledger } = this.#stores;
     if (intake === "postgres") {
       const options = { maxBatch: 1_000, maxWaiting: 20_000, onFailure: () => {} };
-      this.#apis.set(slot, { machine, intake: postgresIntake(ledgerPort(machine, databaseWire, ledger), options) });
+      this.#apis.set(slot, this.#api(machine, postgresIntake(ledgerPort(machine, databaseWire, ledger), options)));
       return;
     }
     const opened = redisIntake({
@@ -139,7 +157,16 @@ export class Replicas {
       waitReplicasTimeoutMs: SECOND_MS,
       onFailure: () => {},
     });
-    this.#openApi(slot, { machine, intake: opened });
+    this.#openApi(slot, this.#api(machine, opened));
+  }
+
+  #api(machine: Machine, intake: Intake): Api {
+    const { reading } = this.#stores;
+    const usage = new RecordUsage(intake, reading.tokens);
+    const stop = new AbortController();
+    this.#stops.set(machine, stop);
+    const parts = readingParts(machine, reading, this.#world.shardCount);
+    return { machine, usage, reading: parts, draining: stop.signal };
   }
 
   /** A process that cannot start is started again until it can. */
@@ -160,21 +187,24 @@ export class Replicas {
 
   #startWorker(slot: number): void {
     const machine = this.#newMachine("worker");
-    this.#workers.set(slot, machine);
-    if (this.#world.intake === "redis") this.#startDrain(machine);
-    this.#startLeading(machine);
+    const worker = { machine, stop: new AbortController(), loops: [] };
+    this.#workers.set(slot, worker);
+    if (this.#world.intake === "redis") this.#startDrain(worker);
+    this.#startLeading(worker);
   }
 
   /** All workers anew, at another pace: the rest is about hours. */
   slowDown(): void {
     this.#pace = "days";
-    for (const [slot, machine] of this.#workers) {
+    for (const [slot, { machine }] of this.#workers) {
       machine.kill();
       this.#startWorker(slot);
     }
+    stopInCalm(this.#world, this.#stores, this);
   }
 
-  #startLeading(machine: Machine): void {
+  #startLeading(worker: Worker): void {
+    const { machine, stop } = worker;
     const { sink, lateUsage, batch } = this.#world;
     const { databaseWire, stripeWire, lease, outbox, flushRequests, reconciliation, periods, stripe, money } =
       this.#stores;
@@ -234,12 +264,13 @@ export class Replicas {
       logger,
     };
     this.#runFor(
-      machine,
-      runWhileHeld(holder, new AbortController().signal, (tenure) => leadAll(tenure, works)),
+      worker,
+      runWhileHeld(holder, stop.signal, (tenure) => leadAll(tenure, works)),
     );
   }
 
-  #startDrain(machine: Machine): void {
+  #startDrain(worker: Worker): void {
+    const { machine, stop } = worker;
     const { shardCount } = this.#world;
     const { redisWire, redis, databaseWire, ledger, registry } = this.#stores;
     const stretch = this.#pace === "minutes" ? 1 : DAYS_STRETCH;
@@ -254,16 +285,62 @@ export class Replicas {
       logger: this.#logger(machine),
       random: () => this.#random.unit(),
     });
-    this.#runFor(machine, drain.run(new AbortController().signal));
+    this.#runFor(worker, drain.run(stop.signal));
   }
 
   /** Loops that never reject, and end only when they are told to. */
-  #runFor({ name }: Machine, loop: Promise<void>): void {
+  #runFor({ machine: { name }, stop, loops }: Worker, loop: Promise<void>): void {
     const { oracle } = this.#stores;
-    loop.then(
-      () => oracle.fail("crash", `a loop of ${name} ended`, name),
+    const watched = loop.then(
+      () => {
+        if (!stop.signal.aborted) oracle.fail("crash", `a loop of ${name} ended`, name);
+      },
       (cause: unknown) => oracle.fail("crash", `a loop of ${name} failed: ${String(cause)}`, name),
     );
+    loops.push(watched);
+  }
+
+  /** How many of each kind there are to be, living or not. */
+  get slots(): { readonly apis: number; readonly workers: number } {
+    return { apis: this.#world.apiCount, workers: this.#world.workerCount };
+  }
+
+  machineOf(isApi: boolean, slot: number): Machine | undefined {
+    return (isApi ? this.#apis : this.#workers).get(slot)?.machine;
+  }
+
+  /**
+   * As a deployment does it: the process is told to stop, ends what is under way, and is killed where that takes too long; then another
+   * takes its place. `ended` is told whether it came to its end by itself.
+   */
+  stopWorker(slot: number, timeline: Timeline, ended: (machine: Machine, byItself: boolean) => void): void {
+    const worker = this.#workers.get(slot);
+    if (worker === undefined) return;
+    const { machine, stop, loops } = worker;
+    this.#stores.history.note(() => `${machine.name}: is told to stop`);
+    let isOver = false;
+    const end = (byItself: boolean) => {
+      if (isOver || !machine.isAlive) return;
+      isOver = true;
+      ended(machine, byItself);
+      machine.kill();
+      if (this.#workers.get(slot) === worker) this.#startWorker(slot);
+    };
+    machine.deliver(() => stop.abort(), timeline);
+    void Promise.all(loops).then(() => timeline.after(0, () => end(true)));
+    timeline.after(STOP_LIMIT_MS + PACES[this.#pace].lease.stopGraceMs, () => end(false));
+  }
+
+  /** Calls that are under way end, streams are ended; then another process starts. */
+  stopApi(slot: number, timeline: Timeline): void {
+    const api = this.#apis.get(slot);
+    if (api === undefined) return;
+    const { machine } = api;
+    this.#stores.history.note(() => `${machine.name}: is told to stop`);
+    this.#apis.delete(slot);
+    machine.deliver(() => this.#stops.get(machine)?.abort(), timeline);
+    this.#startApi(slot);
+    timeline.after(API_DRAIN_MS, () => machine.kill());
   }
 
   /** What the process says of itself is part of the history. */

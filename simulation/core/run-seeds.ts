@@ -25,6 +25,11 @@ export interface SeedsOptions {
 
 /** Seeds that a thread is given at a time. */
 const CHUNK = 5;
+/**
+ * Chunks after which a thread makes way for a new one: a signal made of others is kept by the runtime as long as somebody listens to it, and
+ * with it the whole world of whoever crashed while he did. About 0.4 MB a seed, freed with its thread.
+ */
+const CHUNKS_PER_THREAD = 200;
 
 export function toResult({ seed, violations, steps, virtualMs, records, reports, lost, gaps }: Outcome): SeedResult {
   return { seed, violation: violations[0], steps, virtualMs, records, reports, lost, gaps };
@@ -34,19 +39,23 @@ export function toResult({ seed, violations, steps, virtualMs, records, reports,
 export async function runSeeds({ seeds, threads, onResult }: SeedsOptions): Promise<void> {
   const waiting = [...seeds];
   let goesOn = true;
-  const serve = async (worker: Worker) => {
+  const serve = async () => {
     while (goesOn && waiting.length > 0) {
-      for (const result of await ask(worker, waiting.splice(0, CHUNK))) if (goesOn) goesOn = onResult(result);
+      const worker = new Worker(new URL("./seed-worker.ts", import.meta.url));
+      try {
+        for (let i = 0; i < CHUNKS_PER_THREAD && goesOn && waiting.length > 0; i += 1) {
+          for (const result of await ask(worker, waiting.splice(0, CHUNK))) if (goesOn) goesOn = onResult(result);
+        }
+      } finally {
+        await worker.terminate();
+      }
     }
   };
-  const workers = Array.from(
-    { length: Math.max(1, Math.min(threads, Math.ceil(seeds.length / CHUNK))) },
-    () => new Worker(new URL("./seed-worker.ts", import.meta.url)),
-  );
+  const count = Math.max(1, Math.min(threads, Math.ceil(seeds.length / CHUNK)));
   try {
-    await Promise.all(workers.map(serve));
+    await Promise.all(Array.from({ length: count }, serve));
   } finally {
-    await Promise.all(workers.map((worker) => worker.terminate()));
+    goesOn = false;
   }
 }
 

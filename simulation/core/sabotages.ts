@@ -1,19 +1,18 @@
 // Faults put into production's code on purpose, each of which the simulation must find. One that it does not find would be one that it
 // could not find in earnest.
 
-export interface Sabotage {
-  readonly name: string;
-  /** From the root of the repository. */
-  readonly file: string;
-  /** Found exactly once in the file. */
-  readonly find: string;
-  readonly replace: string;
+import type { Sabotage } from "../sabotaged-copy.ts";
+
+export interface SeededSabotage extends Sabotage {
+  /** The first seed that is played, where what it takes is rare; 1 where none is given. */
+  readonly from?: number;
 }
 
 const SHARD_DRAIN = "src/app/shard-drain.ts";
 const REPORT = "src/domain/report.ts";
+const TAKING_BACK = "src/domain/taking-back.ts";
 
-export const SABOTAGES: readonly Sabotage[] = [
+export const SABOTAGES: readonly SeededSabotage[] = [
   {
     name: "the drain trims before the commit",
     file: SHARD_DRAIN,
@@ -173,5 +172,117 @@ export const SABOTAGES: readonly Sabotage[] = [
     file: "src/domain/invoiced-period.ts",
     find: '    ...values.map((value) => ({ kind: "unbilled", value: -value, timestampMs: period.startMs, late: false }) as const),\n',
     replace: "",
+  },
+  {
+    name: "a stream that is resumed begins where it is, whatever has changed since",
+    file: "src/app/watch-usage.ts",
+    find: "  if (resumed?.version !== reading.version.toString() || !sameInterval(resumed.interval, reading.interval)) {",
+    replace: "  if (resumed === undefined) {",
+  },
+  {
+    name: "a stream shows totals that are new, and not those that grow",
+    file: "src/app/watched-totals.ts",
+    find: "    return old === undefined || old.quantity !== total.quantity || old.recordCount !== total.recordCount;",
+    replace: "    return old === undefined;",
+  },
+  {
+    name: "a stream tells of the watermark before it looks at the totals",
+    file: "src/app/watch-usage.ts",
+    find: "    const changed = changedTotals(before.totals, next.totals);",
+    replace: "    const changed = heartbeatDue ? [] : changedTotals(before.totals, next.totals);",
+  },
+  {
+    name: "who reads what it wrote does not wait for it",
+    file: "src/app/get-usage.ts",
+    find: '  if (request.consistencyToken !== "") await waitUntilCounted(deps, request, context.signal);\n',
+    replace: "",
+  },
+  {
+    name: "a day is read from its quarter-hours as well",
+    file: "src/domain/read-plan.ts",
+    find: "    if (startMs < firstDayMs) quarterHours.push({ window, startMs, endMs: firstDayMs });",
+    replace: "    quarterHours.push({ window, startMs, endMs: firstDayMs + DAY_MS });",
+  },
+  {
+    name: "a void takes nothing back from what waits for Stripe",
+    file: "src/domain/rollup.ts",
+    find: "    pending: pending.map(({ quantity, ...rest }) => ({ ...rest, quantity: -quantity })),",
+    replace: "    pending: [],",
+  },
+  {
+    name: "a void takes back quantities, and still counts the record",
+    file: "src/domain/rollup.ts",
+    find: "    return { ...rest, quantity: -quantity, recordCount: -recordCount };",
+    replace: "    return { ...rest, quantity: -quantity, recordCount: 0n };",
+  },
+  {
+    name: "a repeated void is told as the first one",
+    file: "src/app/void-record.ts",
+    find: "return { outcome: result.kind, ...result.record };",
+    replace: 'return { outcome: "voided", ...result.record };',
+  },
+  {
+    name: "what is taken back of a report that is held is sent",
+    file: TAKING_BACK,
+    find: "  if (held === undefined || held.quantity <= 0n || delta >= 0n) return",
+    replace: "  if (delta !== undefined) return",
+  },
+  {
+    // As it was until the simulation found it.
+    name: "what was taken back too late for its invoice is not carried on",
+    file: "src/domain/invoiced-period.ts",
+    find: "missed < takenBackLate ? takenBackLate : missed;",
+    replace: "missed < 0n ? 0n : missed;",
+  },
+  {
+    name: "an invoice is read before its turn has come",
+    file: "src/app/apply-billing-events.ts",
+    find: "  const { invoice, periods } = await accounts.exclusively(invoiceId, async (writer) => {\n    const invoice = await objects.invoice(invoiceId, signal);",
+    replace:
+      "  const early = await objects.invoice(invoiceId, signal);\n  const { invoice, periods } = await accounts.exclusively(invoiceId, async (writer) => {\n    const invoice = early;",
+  },
+  {
+    name: "an event counts as applied before it is",
+    file: "src/app/apply-stripe-events.ts",
+    find: "        await EFFECTS.get(type)?.(this.#deps, event, signal);",
+    replace: "        await inbox.applied(eventId);\n        await EFFECTS.get(type)?.(this.#deps, event, signal);",
+  },
+  {
+    name: "an event that could not be applied is given up at once",
+    file: "src/app/apply-stripe-events.ts",
+    find: "        await this.#fail(event, err, signal);\n        return;",
+    replace: '        logger.error({ err }, "given up");',
+  },
+  {
+    name: "a process that is told to stop keeps its lease",
+    file: "src/app/hold-lease.ts",
+    find: "    await lease.release(grant);\n",
+    replace: "",
+  },
+  {
+    name: "a process that is told to stop stays on the list of workers",
+    file: "src/app/drain.ts",
+    find: "    await this.#leave();",
+    replace: "",
+  },
+  {
+    name: "what a round did not send is not given back",
+    file: "src/app/send-round.ts",
+    find: "        for (const report of batch) settled.push({ report, settlement: giveBack(report.before, report.attempts) });\n",
+    replace: "",
+  },
+  {
+    // As it was until the simulation found it.
+    name: "a ledger follows a stream when it first drains it",
+    file: "src/app/follow-streams.ts",
+    find: '    if (epoch !== "") continue;',
+    replace: "    if (epoch !== undefined) continue;",
+    from: 11_000,
+  },
+  {
+    name: "what is taken back goes to whom the customer is mapped now",
+    file: TAKING_BACK,
+    find: "  if (delta >= 0n || window.elsewhere.length === 0) return",
+    replace: "  if (delta !== undefined) return",
   },
 ];

@@ -10,10 +10,18 @@ export interface Task {
   cancelled: boolean;
 }
 
+/** Where a part of a world puts what it is about to do. */
+export interface Timeline {
+  /** True time, which no part of the service can read: each has a clock of its own. */
+  readonly nowMs: number;
+  after(delayMs: number, run: () => void): Task;
+  at(atMs: number, run: () => void): Task;
+}
+
 /** No world needs so many: something goes round and round. */
 const STEPS_MAX = 2_000_000;
 
-export class Scheduler {
+export class Scheduler implements Timeline {
   readonly #random: Random;
   /** A binary heap by time and order. */
   readonly #heap: Task[] = [];
@@ -27,7 +35,6 @@ export class Scheduler {
     this.#random = random;
   }
 
-  /** True time, which no part of the service can read: each has a clock of its own. */
   get nowMs(): number {
     return this.#nowMs;
   }
@@ -41,7 +48,24 @@ export class Scheduler {
   }
 
   at(atMs: number, run: () => void): Task {
-    const task = { atMs: Math.max(atMs, this.#nowMs), order: this.#random.unit(), run, cancelled: false };
+    return this.#put(atMs, this.#random, run);
+  }
+
+  /** The same time, with chance of its own: a part of the world that does more, or less, leaves the others as they were. */
+  beside(random: Random): Timeline {
+    const put = (atMs: number, run: () => void) => this.#put(atMs, random, run);
+    const now = () => this.#nowMs;
+    return {
+      get nowMs() {
+        return now();
+      },
+      after: (delayMs, run) => put(now() + Math.max(0, delayMs), run),
+      at: put,
+    };
+  }
+
+  #put(atMs: number, random: Random, run: () => void): Task {
+    const task = { atMs: Math.max(atMs, this.#nowMs), order: random.unit(), run, cancelled: false };
     this.#push(task);
     return task;
   }

@@ -5,6 +5,7 @@ import { Random } from "../random.ts";
 import { History } from "./history.ts";
 import { LedgerChecks, REDIS_SET_BACK_MS } from "./ledger-checks.ts";
 import { type Drift, Machine } from "./machine.ts";
+import { ModelAccounts } from "./model/accounts.ts";
 import { Billing } from "./model/billing.ts";
 import { ModelFlushRequests } from "./model/flush-requests.ts";
 import { ModelInvoicedPeriods } from "./model/invoiced-periods.ts";
@@ -14,9 +15,13 @@ import { ModelOutbox } from "./model/outbox.ts";
 import { ModelReconciliation } from "./model/reconciliation.ts";
 import { ModelRedis, REPLICA_LAG_MS } from "./model/redis.ts";
 import { ModelStripe, type StripeTraits } from "./model/stripe.ts";
+import { ModelStripeEvents } from "./model/stripe-events.ts";
+import { ModelUsageReader } from "./model/usage-reader.ts";
 import { MoneyChecks } from "./money-checks.ts";
 import { Oracle } from "./oracle.ts";
 import { ModelRegistry } from "./ports.ts";
+import { ReadChecks } from "./reads/read-checks.ts";
+import { READING_PACES, type ReadingStores, TOKENS } from "./reads/reading-stores.ts";
 import { Scheduler } from "./scheduler.ts";
 import { Weather } from "./weather.ts";
 import { Wire } from "./wire.ts";
@@ -37,6 +42,8 @@ export interface Stores {
   readonly ledger: ModelLedger;
   readonly lease: ModelLease;
   readonly billing: Billing;
+  readonly accounts: ModelAccounts;
+  readonly stripeEvents: ModelStripeEvents;
   readonly outbox: ModelOutbox;
   readonly flushRequests: ModelFlushRequests;
   readonly reconciliation: ModelReconciliation;
@@ -45,6 +52,7 @@ export interface Stores {
   readonly stripeWire: Wire;
   readonly money: MoneyChecks;
   readonly registry: ModelRegistry;
+  readonly reading: ReadingStores;
   /** The database's. */
   readonly databaseNowMs: () => number;
 }
@@ -57,10 +65,11 @@ export function openStores(world: World, keepHistory: boolean): Stores {
   const oracle = new Oracle(() => {
     scheduler.halted = true;
   });
-  const checks = new LedgerChecks(oracle, history, world.waitReplicas > 0);
   const clocks = new Random(seed, "clocks of stores");
   const redisNowMs = new Machine("redis", scheduler, drawDrift(clocks)).clock().nowMs;
   const databaseNowMs = new Machine("postgres", scheduler, drawDrift(clocks)).clock().nowMs;
+  const reads = new ReadChecks(oracle, world.intake === "postgres" ? databaseNowMs : undefined);
+  const checks = new LedgerChecks(oracle, history, world.waitReplicas > 0, reads);
   const ledger = new ModelLedger(shardCount, CATALOG, checks);
   checks.cursorOf = (shard) => ledger.shardRows[shard];
   for (const { customerId, boundariesMs } of customers) ledger.boundaries.set(customerId, boundariesMs);
@@ -69,6 +78,9 @@ export function openStores(world: World, keepHistory: boolean): Stores {
   const billing = new Billing();
   const tables = { nowMs: databaseNowMs, lease, ledger, billing };
   const outbox = new ModelOutbox({ ...tables, intake: world.intake, watcher: money });
+  const wentBack = (invoiceId: string) =>
+    oracle.fail("account", `${invoiceId} was final, and is written as a draft`, invoiceId);
+  const accounts = new ModelAccounts(billing, outbox, { wentBack });
   const stripe = new ModelStripe(
     () => scheduler.nowMs,
     new Random(seed, "stripe"),
@@ -76,6 +88,8 @@ export function openStores(world: World, keepHistory: boolean): Stores {
     money,
   );
   const latency = { usualMs: 8, timeoutMs: 4 * SECOND_MS, lateMs: 3 * SECOND_MS };
+  const databaseWire = new Wire("postgres", scheduler, new Random(seed, "postgres"), weather, latency);
+  const timeline = scheduler.beside(new Random(seed, "order of readers"));
   return {
     scheduler,
     weather,
@@ -84,10 +98,12 @@ export function openStores(world: World, keepHistory: boolean): Stores {
     checks,
     redis: new ModelRedis(redisNowMs, checks),
     redisWire: new Wire("redis", scheduler, new Random(seed, "redis"), weather, latency),
-    databaseWire: new Wire("postgres", scheduler, new Random(seed, "postgres"), weather, latency),
+    databaseWire,
     ledger,
     lease,
     billing,
+    accounts,
+    stripeEvents: new ModelStripeEvents(databaseNowMs),
     outbox,
     flushRequests: new ModelFlushRequests({ ...tables, reports: outbox.reports }),
     reconciliation: new ModelReconciliation({ ...tables, outbox, lagMs: RECONCILE_LAG_MS }),
@@ -100,6 +116,19 @@ export function openStores(world: World, keepHistory: boolean): Stores {
     }),
     money,
     registry: new ModelRegistry(databaseNowMs, world.pace === "minutes" ? 6 * SECOND_MS : 30 * MINUTE_MS),
+    reading: {
+      timeline,
+      wire: databaseWire.beside(timeline, new Random(seed, "way of readers")),
+      reader: new ModelUsageReader({
+        nowMs: databaseNowMs,
+        intake: world.intake,
+        ledger,
+        account: (...args) => accounts.reading(...args),
+      }),
+      tokens: TOKENS,
+      checks: reads,
+      pace: READING_PACES[world.pace],
+    },
     databaseNowMs,
   };
 }

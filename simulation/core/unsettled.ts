@@ -11,9 +11,18 @@ export interface Unsettled {
   readonly subjects: readonly string[];
 }
 
-/** A drift in a minute that two periods share, of which nobody can say whose it is: it waits for a person, and with it all of that minute. */
-export function waitsForAPerson({ state, hindrance }: DriftRow): boolean {
-  return state === "open" && hindrance === "boundary";
+/**
+ * Drifts that wait for a person, and with each all of its minute: one in a minute that two periods share, of which nobody can say whose it
+ * is; and too much of one in which something was taken back, since nobody tries all that may be missing of many reports.
+ */
+export function waitingForAPerson(drifts: readonly DriftRow[], reports: Iterable<ReportRow>): readonly DriftRow[] {
+  const takingBack = [...reports].filter(({ value, kind }) => value < 0n && kind !== "drift" && kind !== "unbilled");
+  return drifts.filter(
+    (drift) =>
+      drift.state === "open" &&
+      (drift.hindrance === "boundary" ||
+        (drift.hindrance === "foreign" && takingBack.some((report) => isInDrift(report, [drift])))),
+  );
 }
 
 export function isInDrift(report: ReportRow, drifts: readonly DriftRow[]): boolean {
@@ -30,12 +39,12 @@ export function unsettled({ ledger, outbox, flushRequests, billing, reconciliati
   const nameOf = (of: { readonly customerId: string; readonly eventName: string }) =>
     `${of.customerId} ${of.eventName}`;
   const nowMs = scheduler.nowMs - MINUTE_MS;
-  const waiting = reconciliation.drifts.filter(waitsForAPerson);
+  const waiting = waitingForAPerson(reconciliation.drifts, outbox.reports.values());
   const windows = [...ledger.windows.values()].filter((w) => w.total !== w.reported && w.windowEndMs <= nowMs);
   const isUnderWay = (r: ReportRow) =>
     isOpen(r) || r.state === "sent" || isUncompared(r) || (r.state === "held" && r.reason === "outcome_unknown");
   const reports = [...outbox.reports.values()].filter((r) => isUnderWay(r) && !isInDrift(r, waiting));
-  const drifts = reconciliation.drifts.filter((drift) => drift.state === "open" && !waitsForAPerson(drift));
+  const drifts = reconciliation.drifts.filter((drift) => drift.state === "open" && !waiting.includes(drift));
   const closable = billing.periods.filter(
     (p) =>
       p.billed !== undefined &&

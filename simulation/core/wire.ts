@@ -1,7 +1,7 @@
 // Between a process and a store: every call through a port goes over here, and may be delayed, lost, repeated, done late, or answered late.
 import type { Random } from "../random.ts";
 import type { Machine } from "./machine.ts";
-import type { Scheduler } from "./scheduler.ts";
+import type { Timeline } from "./scheduler.ts";
 import type { FaultRates, StoreName, Weather } from "./weather.ts";
 
 /** A call that failed as calls over a network do. */
@@ -28,39 +28,57 @@ export interface CallOptions {
   readonly holdMs?: number;
 }
 
+/** What befalls a store, and so everybody who calls it. */
+interface Outages {
+  downUntilMs: number;
+  darkUntilMs: number;
+  /** Counts restarts: what was under way in one is not answered. */
+  lives: number;
+}
+
 /** The way to one store, shared by all processes: it may be cut for everybody, as when the store is down. */
 export class Wire {
   readonly store: StoreName;
-  readonly #scheduler: Scheduler;
+  readonly #timeline: Timeline;
   readonly #random: Random;
   readonly #weather: Weather;
   readonly #latency: Latency;
-  #downUntilMs = Number.NEGATIVE_INFINITY;
-  #darkUntilMs = Number.NEGATIVE_INFINITY;
-  /** Counts restarts: what was under way in one is not answered. */
-  #lives = 0;
+  readonly #outages: Outages;
 
-  constructor(store: StoreName, scheduler: Scheduler, random: Random, weather: Weather, latency: Latency) {
+  constructor(
+    store: StoreName,
+    timeline: Timeline,
+    random: Random,
+    weather: Weather,
+    latency: Latency,
+    outages: Outages = { downUntilMs: Number.NEGATIVE_INFINITY, darkUntilMs: Number.NEGATIVE_INFINITY, lives: 0 },
+  ) {
     this.store = store;
-    this.#scheduler = scheduler;
+    this.#timeline = timeline;
     this.#random = random;
     this.#weather = weather;
     this.#latency = latency;
+    this.#outages = outages;
+  }
+
+  /** Another way to the same store, with chance of its own: down when this one is. */
+  beside(timeline: Timeline, random: Random): Wire {
+    return new Wire(this.store, timeline, random, this.#weather, this.#latency, this.#outages);
   }
 
   get isDown(): boolean {
-    return this.#scheduler.nowMs < this.#downUntilMs;
+    return this.#timeline.nowMs < this.#outages.downUntilMs;
   }
 
   /** Nobody reaches the store for so long; what was under way is lost, before or after it was done. */
   goDown(durationMs: number): void {
-    this.#lives += 1;
-    this.#downUntilMs = Math.max(this.#downUntilMs, this.#scheduler.nowMs + durationMs);
+    this.#outages.lives += 1;
+    this.#outages.downUntilMs = Math.max(this.#outages.downUntilMs, this.#timeline.nowMs + durationMs);
   }
 
   /** For so long everything is done, and nothing answered. */
   goDark(durationMs: number): void {
-    this.#darkUntilMs = Math.max(this.#darkUntilMs, this.#scheduler.nowMs + durationMs);
+    this.#outages.darkUntilMs = Math.max(this.#outages.darkUntilMs, this.#timeline.nowMs + durationMs);
   }
 
   /**
@@ -76,7 +94,7 @@ export class Wire {
           settled = true;
           signal?.removeEventListener("abort", abort);
           run();
-        });
+        }, this.#timeline);
       const abort = () => settle(() => reject(new WireError(`${this.store}: given up`)));
       if (signal?.aborted) {
         abort();
@@ -90,7 +108,7 @@ export class Wire {
   }
 
   #fate(repeatable: boolean): Fate {
-    if (this.#scheduler.nowMs < this.#darkUntilMs) return "lostAfter";
+    if (this.#timeline.nowMs < this.#outages.darkUntilMs) return "lostAfter";
     const rates = this.#weather.of(this.store);
     const kinds: readonly (keyof FaultRates)[] = ["lostBefore", "lostAfter", "doneLate", "slow", "repeated"];
     let drawn = this.#random.unit();
@@ -104,43 +122,43 @@ export class Wire {
 
   #send<T>(machine: Machine, effect: () => T, fate: Fate, holdMs: number, give: (answer: Answer<T>) => void): void {
     const { timeoutMs, lateMs } = this.#latency;
-    const scheduler = this.#scheduler;
-    const lives = this.#lives;
+    const timeline = this.#timeline;
+    const lives = this.#outages.lives;
     // A message on its way may outlive its sender.
     const isOut = this.#random.chance(0.5);
     const lost = (what: string) => give({ error: new WireError(`${this.store}: ${what}`) });
     const arrive = (answer: (answer: Answer<T>) => void) => {
-      if (this.isDown || this.#lives !== lives) return lost("connection lost");
+      if (this.isDown || this.#outages.lives !== lives) return lost("connection lost");
       if (!machine.isAlive && !isOut) return;
       const done = attempt(effect);
       answer(done);
     };
     const answerAfter = (delayMs: number) => (answer: Answer<T>) => {
-      scheduler.after(delayMs, () => (this.#lives === lives ? give(answer) : lost("connection lost")));
+      timeline.after(delayMs, () => (this.#outages.lives === lives ? give(answer) : lost("connection lost")));
     };
     const hopMs = this.#hopMs() + holdMs;
     switch (fate) {
       case "well":
-        scheduler.after(hopMs, () => arrive(answerAfter(this.#hopMs())));
+        timeline.after(hopMs, () => arrive(answerAfter(this.#hopMs())));
         return;
       case "slow":
-        scheduler.after(hopMs, () => arrive(answerAfter(timeoutMs * this.#random.unit())));
+        timeline.after(hopMs, () => arrive(answerAfter(timeoutMs * this.#random.unit())));
         return;
       case "lostBefore":
-        scheduler.after(timeoutMs * this.#random.unit(), () => lost("no answer"));
+        timeline.after(timeoutMs * this.#random.unit(), () => lost("no answer"));
         return;
       case "lostAfter":
-        scheduler.after(hopMs, () =>
-          arrive(() => scheduler.after(timeoutMs * this.#random.unit(), () => lost("no answer"))),
+        timeline.after(hopMs, () =>
+          arrive(() => timeline.after(timeoutMs * this.#random.unit(), () => lost("no answer"))),
         );
         return;
       case "doneLate":
-        scheduler.after(this.#hopMs(), () => lost("connection reset"));
-        scheduler.after(hopMs + lateMs * this.#random.unit(), () => arrive(() => {}));
+        timeline.after(this.#hopMs(), () => lost("connection reset"));
+        timeline.after(hopMs + lateMs * this.#random.unit(), () => arrive(() => {}));
         return;
       case "repeated":
-        scheduler.after(hopMs, () => arrive(answerAfter(this.#hopMs())));
-        scheduler.after(hopMs + lateMs * this.#random.unit(), () => arrive(() => {}));
+        timeline.after(hopMs, () => arrive(answerAfter(this.#hopMs())));
+        timeline.after(hopMs + lateMs * this.#random.unit(), () => arrive(() => {}));
     }
   }
 

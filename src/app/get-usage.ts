@@ -105,7 +105,7 @@ export function toUsageTotal(total: Total, windows: readonly Interval[], labelKe
   if (window === undefined) throw new Error(`total of window ${total.windowIndex}, of ${windows.length}`);
   const { meter, apiKeyId, model, quantity, recordCount } = total;
   const labels = labelKeys.map((key, i) => [key, total.labelValues[i] ?? ""] as const);
-  return { window, meter, apiKeyId, model, labels, quantity, recordCount };
+  return { customerId: "", window, meter, apiKeyId, model, labels, quantity, recordCount };
 }
 
 /** Waits until the record of a consistency token is in the ledger. */

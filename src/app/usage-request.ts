@@ -30,6 +30,8 @@ export interface UsageRequest extends UsageSelection {
 
 /** The sum of one meter over one window and one combination of the dimensions asked for. */
 export interface UsageTotal {
+  /** Empty unless read over all customers. */
+  readonly customerId: string;
   readonly window: Interval;
   readonly meter: string;
   /** Empty unless grouped by. */
@@ -71,6 +73,13 @@ export interface WatchRequest extends UsageSelection {
   readonly heartbeatIntervalMs: number;
 }
 
+/** Of all customers, the most active ones. */
+export interface WatchAllRequest
+  extends Pick<WatchRequest, "meters" | "resumeToken" | "minUpdateIntervalMs" | "heartbeatIntervalMs"> {
+  /** A period that is the same for all. */
+  readonly over: "current_month" | "today";
+}
+
 export type WatchEvent = (
   | { readonly kind: "snapshot"; readonly interval: Interval; readonly totals: readonly UsageTotal[] }
   | { readonly kind: "update"; readonly totals: readonly UsageTotal[] }
@@ -90,4 +99,6 @@ export interface ReadUsage {
   getUsage(request: UsageRequest, context: CallContext): Promise<UsageAnswer>;
   /** Ends when the signal aborts: silently when the caller left, with `draining` when the server does. */
   watchUsage(request: WatchRequest, context: CallContext): AsyncIterable<WatchEvent>;
+  /** The same, over all customers. */
+  watchAll(request: WatchAllRequest, context: CallContext): AsyncIterable<WatchEvent>;
 }

@@ -7,6 +7,7 @@ import type { Interval } from "../domain/window.ts";
 import { type ReadUsageDependencies, resolvePeriod, selectionOf, tokenMeters, toUsageTotal } from "./get-usage.ts";
 import type { ShardVersions } from "./shard-versions.ts";
 import type { CallContext, UsageTotal, WatchEvent, WatchRequest } from "./usage-request.ts";
+import { changedTotals, sameInterval } from "./watched-totals.ts";
 
 /** Most totals that a stream may carry; past it the caller must ask for less. */
 export const WATCHED_TOTALS_MAX = 1_000;
@@ -99,23 +100,6 @@ async function read(deps: ReadUsageDependencies, request: WatchRequest): Promise
   return { interval, totals, version: reading.version, watermarkMs: reading.watermarkMs };
 }
 
-/** Those that differ; one that is gone, since all its records were voided, as 0. */
-function changedTotals(before: readonly UsageTotal[], after: readonly UsageTotal[]): readonly UsageTotal[] {
-  const known = new Map(before.map((total) => [totalKey(total), total]));
-  const changed = after.filter((total) => {
-    const key = totalKey(total);
-    const old = known.get(key);
-    known.delete(key);
-    return old === undefined || old.quantity !== total.quantity || old.recordCount !== total.recordCount;
-  });
-  const gone = [...known.values()].filter((total) => total.recordCount !== 0n);
-  return [...changed, ...gone.map((total) => ({ ...total, quantity: 0n, recordCount: 0n }))];
-}
-
-function totalKey(total: UsageTotal): string {
-  return JSON.stringify([total.meter, total.apiKeyId, total.model, total.labels]);
-}
-
 function openResumeToken(deps: ReadUsageDependencies, request: WatchRequest): ResumePosition | undefined {
   if (request.resumeToken.length === 0) return undefined;
   const token = Buffer.from(request.resumeToken).toString("utf8");
@@ -137,8 +121,4 @@ function sealResumeToken(deps: ReadUsageDependencies, request: WatchRequest, rea
 /** The pace may change on a resume; what is watched may not. */
 function fingerprint(request: WatchRequest): string {
   return JSON.stringify([selectionOf(request), request.over]);
-}
-
-function sameInterval(a: Interval, b: Interval): boolean {
-  return a.startMs === b.startMs && a.endMs === b.endMs;
 }

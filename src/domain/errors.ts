@@ -23,6 +23,24 @@ export type MeteringFailure =
   | { readonly kind: "ledger_unavailable"; readonly retryAfterMs: number }
   /** The ledger holds no record under this key. */
   | { readonly kind: "record_not_found"; readonly customerId: string; readonly idempotencyKey: string }
+  /** The key's tier refuses further use. Without retryAfterMs no window is large enough. */
+  | {
+      readonly kind: "limit_reached";
+      readonly customerId: string;
+      readonly apiKeyId: string;
+      readonly window: "minute" | "day";
+      readonly limit: bigint;
+      readonly remaining: bigint;
+      readonly resetMs: number;
+      readonly retryAfterMs?: number;
+    }
+  /** What a key has used is not known now. */
+  | { readonly kind: "limits_unknown"; readonly retryAfterMs: number }
+  | { readonly kind: "api_key_not_found"; readonly customerId: string; readonly apiKeyId: string }
+  /** Defined, and otherwise. */
+  | { readonly kind: "api_key_exists"; readonly customerId: string; readonly apiKeyId: string }
+  | { readonly kind: "api_key_disabled"; readonly customerId: string; readonly apiKeyId: string }
+  | { readonly kind: "too_many_api_keys" }
   /** A consistency, page or resume token that was true once and no longer fits; start over without it. */
   | { readonly kind: "token_expired" }
   /** The call's deadline passed, or the caller hung up, while waiting. */

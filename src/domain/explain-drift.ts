@@ -83,6 +83,9 @@ export function explain(
   if (twice !== undefined) {
     return { explanation: "counted_twice", code: undefined, about: twice, suspects: suspectsOf(taken, difference) };
   }
+  // Some that take back and others that do not are missing together.
+  const mixed = negative.length > 0 ? reportsOfSum(taken, -difference) : undefined;
+  if (mixed !== undefined) return lacking(mixed, suspectsOf(taken, -difference), errors);
   return { explanation: "foreign", code: undefined, about: [], suspects: [] };
 }
 

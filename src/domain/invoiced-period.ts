@@ -13,6 +13,8 @@ export interface InvoicedPeriod {
   readonly billed: bigint;
   /** What Stripe counted in the period as far as is known, less what was carried out of it already. */
   readonly counted: bigint;
+  /** Of that, what was taken back and may have been counted after the invoice was final: the sum of negative reports. Never positive. */
+  readonly takenBackLate: bigint;
   /** The window of the report that was accepted last: what is carried is reported under its next sequences. */
   readonly window: Pick<PendingWindow, "customerId" | "eventName" | "payload" | "windowStartMs" | "nextSequence">;
   /** Whether some subscription of the customer lives, or none was ever heard of. */
@@ -22,18 +24,20 @@ export interface InvoicedPeriod {
 export interface PeriodClosing {
   /** Bookings that take the quantity out of the period, and reports that carry it on; they add up to 0. */
   readonly reports: readonly PlannedReport[];
-  /** Billed beyond what was reported: nothing is done about it here. */
+  /** Billed beyond what was reported, and not by what was taken back too late: nothing is done about it here. */
   readonly excess: bigint;
 }
 
 /**
  * What Stripe counts in a period after its invoice is final is on no invoice, ever. The difference is taken out of the period and carried
- * into the one that is open, or held where the policy says so. A sum below zero was billed as zero, so all of it is carried.
+ * into the one that is open, or held where the policy says so: what was taken back too late as well, so that the next invoice bills so much
+ * less. A sum below zero was billed as zero, so all of it is carried.
  */
 export function closePeriod(period: InvoicedPeriod, context: PlanContext): PeriodClosing {
-  const missed = period.counted - period.billed;
-  if (missed < 0n && period.counted >= 0n) return { reports: [], excess: -missed };
-  const values = splitValue(missed);
+  const { counted, billed, takenBackLate } = period;
+  const missed = counted - billed;
+  const carried = missed < 0n && counted >= 0n && missed < takenBackLate ? takenBackLate : missed;
+  const values = splitValue(carried);
   const heldFor = carryHeldFor(period, context);
   const nowMs = Math.floor(context.nowMs / 1000) * 1000;
   const reports = [
@@ -52,7 +56,7 @@ export function closePeriod(period: InvoicedPeriod, context: PlanContext): Perio
       finalizesAtMs: undefined,
       ...report,
     })),
-    excess: 0n,
+    excess: carried - missed,
   };
 }
 

@@ -1,4 +1,5 @@
 // Which meters exist, and how a record becomes quantities of Stripe meters. The shape of metering.config.json, parsed.
+import type { LimitPolicy } from "./limits.ts";
 import { compareText, type UsageRecord } from "./usage-record.ts";
 
 /** The meter that the service itself adds: 1 a record. Callers cannot send it; it can be read and billed like any other. */
@@ -35,6 +36,8 @@ export interface MeterCatalog {
   readonly billing: readonly BillingRule[];
   /** Label keys kept in rollups. */
   readonly rollupLabels: readonly string[];
+  /** No part of what sums follow from. Undefined: see limitPolicyOf. */
+  readonly limits?: LimitPolicy | undefined;
 }
 
 /** A quantity on its way to one Stripe meter. */

@@ -6,8 +6,11 @@ import { HELD_OUTCOME_UNKNOWN, identifierOf, type PlanContext, type PlannedRepor
 export interface ReplaceableReport extends Report, Omit<BillingTime, "windowStartMs"> {
   readonly state: "planned" | "held";
   readonly reason: string;
-  /** The Stripe customer that is mapped now: a mapping may have been mended. */
-  readonly mappedCustomerId: string;
+  /**
+   * The Stripe customer to send it to: of a held one the one that is mapped now, since a mapping may have been mended; of a planned one its own,
+   * so that it goes where what was planned before and after it goes.
+   */
+  readonly payingCustomerId: string;
   readonly nextSequence: number;
   readonly finalizesAtMs: number | undefined;
 }
@@ -26,7 +29,7 @@ export function retryOf(report: ReplaceableReport, context: PlanContext): Planne
     kind: "retry",
     origin: report.identifier,
     customerId,
-    stripeCustomerId: report.mappedCustomerId,
+    stripeCustomerId: report.payingCustomerId,
     eventName,
     payload,
     windowStartMs,

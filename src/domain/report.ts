@@ -1,6 +1,7 @@
 // Reports: what is sent to Stripe, frozen before the first send. Planning and the fate of a report, as pure functions.
 import { hash } from "node:crypto";
 import { type BillingTime, type LateUsagePolicy, place } from "./late-usage.ts";
+import { heldPart, type ReportedElsewhere, sharesOf } from "./taking-back.ts";
 
 /** What waits for Stripe in one window. `total - reported` is not yet frozen into a report. */
 export interface PendingWindow extends BillingTime {
@@ -20,6 +21,8 @@ export interface PendingWindow extends BillingTime {
   readonly finalizesAtMs: number | undefined;
   /** What its reports hold that were refused, or are held for another reason, and surely not counted; undefined where that is nothing. */
   readonly held: { readonly quantity: bigint; readonly reason: string } | undefined;
+  /** Reported to Stripe customers that were mapped before, last first; empty unless something is to be taken back. */
+  readonly elsewhere: readonly ReportedElsewhere[];
 }
 
 /**
@@ -73,18 +76,24 @@ export const VALUE_MAX = 999_999_999_999_999n;
 
 /**
  * Freezes what windows have beyond what was reported: the values of a window's new reports add up to `total - reported`, and their
- * sequences follow on `nextSequence`. Each is stamped inside its own billing period while that can be billed, else as late usage.
+ * sequences follow on `nextSequence`. Each is stamped inside its own billing period while that can be billed, else as late usage. What is
+ * taken back goes to whom it was reported.
  */
 export function planReports(windows: readonly PendingWindow[], context: PlanContext): PlannedReport[] {
   return windows.flatMap((window) => {
-    const placement = place(window, context.lateUsage, context.nowMs);
     const { customerId, stripeCustomerId, eventName, payload, windowStartMs } = window;
     const delta = window.total - window.reported;
     const { withHeld, reason } = heldPart(window, delta);
     const besideHeld = { timestampMs: windowStartMs, late: false, heldFor: reason };
+    const { finalizesAtMs } = window;
     const parts = [
-      ...splitValue(withHeld).map((value) => ({ value, ...besideHeld })),
-      ...splitValue(delta - withHeld).map((value) => ({ value, ...placement })),
+      ...splitValue(withHeld).map((value) => ({ value, stripeCustomerId, finalizesAtMs, ...besideHeld })),
+      ...sharesOf(window, delta - withHeld).flatMap(({ payer, quantity }) => {
+        const placement = place({ ...payer, windowStartMs }, context.lateUsage, context.nowMs);
+        const finalizesAtMs = placement.late ? undefined : payer.finalizesAtMs;
+        const { stripeCustomerId } = payer;
+        return splitValue(quantity).map((value) => ({ value, stripeCustomerId, finalizesAtMs, ...placement }));
+      }),
     ];
     return parts.map((part, i): PlannedReport => {
       const sequence = window.nextSequence + i;
@@ -93,25 +102,14 @@ export function planReports(windows: readonly PendingWindow[], context: PlanCont
         kind: "usage",
         origin: undefined,
         customerId,
-        stripeCustomerId,
         eventName,
         payload,
         windowStartMs,
         sequence,
         ...part,
-        finalizesAtMs: part.late ? undefined : window.finalizesAtMs,
       };
     });
   });
-}
-
-/**
- * What is taken back of a window is first taken from what is held of it, and held beside that: Stripe never counted it, so that a negative
- * report would take away what others were billed for. Both go together, or neither does.
- */
-function heldPart({ held }: PendingWindow, delta: bigint): { withHeld: bigint; reason: string | undefined } {
-  if (held === undefined || held.quantity <= 0n || delta >= 0n) return { withHeld: 0n, reason: undefined };
-  return { withHeld: -delta < held.quantity ? delta : -held.quantity, reason: held.reason };
 }
 
 /**

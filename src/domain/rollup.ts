@@ -35,12 +35,21 @@ export interface PendingDelta {
   readonly quantity: bigint;
 }
 
+/** How active a customer was in a batch. For people, never billed. */
+export interface CustomerActivity {
+  readonly customerId: string;
+  readonly records: bigint;
+  /** Over all token meters. */
+  readonly tokens: bigint;
+}
+
 /** All that a batch adds. Each list is sorted by its key, so that writers take row locks in one order. */
 export interface BatchSums {
   readonly series: readonly Series[];
   readonly quarterHours: readonly RollupDelta[];
   readonly days: readonly RollupDelta[];
   readonly pending: readonly PendingDelta[];
+  readonly activity: readonly CustomerActivity[];
 }
 
 /** A customer's billing-period boundaries, ascending; empty where none is known. */
@@ -56,7 +65,9 @@ export function sumBatch(
   const quarterHours = new Map<string, Writable<RollupDelta>>();
   const days = new Map<string, Writable<RollupDelta>>();
   const pending = new Map<string, Writable<PendingDelta>>();
+  const activity = new Map<string, Writable<CustomerActivity>>();
   for (const record of records) {
+    addActivity(activity, record, catalog);
     const boundaries = boundariesOf(record.customerId);
     const quarterHourMs = windowAt(record.eventTimeMs, QUARTER_HOUR_MS, boundaries).startMs;
     const dayMs = windowAt(record.eventTimeMs, DAY_MS, boundaries).startMs;
@@ -95,11 +106,12 @@ export function sumBatch(
         compareText(a.eventName, b.eventName) ||
         compareText(a.payload, b.payload),
     ),
+    activity: [...activity.values()].sort((a, b) => compareText(a.customerId, b.customerId)),
   };
 }
 
-/** The same sums with their sign turned: added, they take away what the others added. */
-export function negated({ series, quarterHours, days, pending }: BatchSums): BatchSums {
+/** The same sums with their sign turned: added, they take away what the others added. Who was active, was. */
+export function negated({ series, quarterHours, days, pending }: Omit<BatchSums, "activity">): BatchSums {
   const turn = ({ quantity, recordCount, ...rest }: RollupDelta): RollupDelta => {
     return { ...rest, quantity: -quantity, recordCount: -recordCount };
   };
@@ -108,7 +120,24 @@ export function negated({ series, quarterHours, days, pending }: BatchSums): Bat
     quarterHours: quarterHours.map(turn),
     days: days.map(turn),
     pending: pending.map(({ quantity, ...rest }) => ({ ...rest, quantity: -quantity })),
+    activity: [],
   };
+}
+
+function addActivity(
+  known: Map<string, Writable<CustomerActivity>>,
+  { customerId, measurements }: UsageRecord,
+  catalog: MeterCatalog,
+): void {
+  const tokens = measurements
+    .filter(({ meter }) => catalog.meters.get(meter)?.unit === "token")
+    .reduce((sum, { quantity }) => sum + quantity, 0n);
+  const sum = known.get(customerId);
+  if (sum === undefined) known.set(customerId, { customerId, records: 1n, tokens });
+  else {
+    sum.records += 1n;
+    sum.tokens += tokens;
+  }
 }
 
 type Writable<T> = { -readonly [K in keyof T]: T[K] };

@@ -65,6 +65,12 @@ function toDeployment(row: DeploymentRow): Deployment {
   return { deploymentId: row.deployment_id, shardCount: row.shard_count, tokenKey: row.token_key };
 }
 
+/** Names of the service's processes that are connected to the database now. One that serves reads alone, and idles, may not be. */
+export async function connectedProcesses(pool: Pool): Promise<readonly string[]> {
+  const result = await pool.query<{ name: string }>(sqlFile("deployment-processes"));
+  return result.rows.map(({ name }) => name);
+}
+
 /** Lets the deployment go on with Postgres intake. The operator has made sure that the drain is done: what waits in Redis is left there. */
 export async function leaveRedis(pool: Pool): Promise<void> {
   await pool.query(sqlFile("deployment-leave-redis"));

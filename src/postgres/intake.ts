@@ -3,6 +3,7 @@ import { GroupCommitLane } from "../app/group-commit.ts";
 import type { Durability, Intake, IntakeResult } from "../app/ports/intake.ts";
 import type { ApplyOutcome, Ledger } from "../app/ports/ledger.ts";
 import { MeteringError } from "../domain/errors.ts";
+import type { KeyUsage } from "../domain/limits.ts";
 import type { UsageRecord } from "../domain/usage-record.ts";
 import type { Pool } from "./pool.ts";
 
@@ -11,6 +12,8 @@ export interface PostgresIntakeOptions {
   readonly maxBatch: number;
   /** Most records waiting. */
   readonly maxWaiting: number;
+  /** What the keys of records that were just committed have used, in their order; empty where none has limits. Must not reject. */
+  readonly usages?: (records: readonly UsageRecord[]) => Promise<readonly (KeyUsage | undefined)[]>;
   /** Told why a commit failed; the callers learn only that the intake is away. */
   readonly onFailure: (cause: unknown) => void;
 }
@@ -25,7 +28,8 @@ export function postgresIntake(ledger: Ledger, options: PostgresIntakeOptions): 
     async commit(records) {
       const result = await ledger.apply(records);
       if (result.kind !== "applied") throw new Error("an apply without a cursor cannot find it moved");
-      return records.map((record, i) => toResult(record, result.outcomes[i]));
+      const usages = (await options.usages?.(records)) ?? [];
+      return records.map((record, i) => toResult(record, result.outcomes[i], usages[i]));
     },
   });
   return {
@@ -52,12 +56,12 @@ export async function probePostgresDurability(pool: Pool): Promise<Durability> {
   return { durable: off.length === 0, reason };
 }
 
-function toResult(record: UsageRecord, outcome: ApplyOutcome | undefined): IntakeResult {
+function toResult(record: UsageRecord, outcome: ApplyOutcome | undefined, usage: KeyUsage | undefined): IntakeResult {
   switch (outcome) {
     case "applied":
-      return { outcome: "recorded", position: undefined };
+      return { outcome: "recorded", position: undefined, usage };
     case "duplicate":
-      return { outcome: "duplicate", position: undefined };
+      return { outcome: "duplicate", position: undefined, usage };
     case "key_reused":
       return { error: keyReused(record) };
     case "overflow":

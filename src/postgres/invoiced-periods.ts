@@ -1,6 +1,7 @@
 // Invoiced periods: comparing what was billed with what was reported, in one transaction behind the lease's fence.
 import type { ClosingStep, InvoicedPeriods } from "../app/ports/invoiced-periods.ts";
 import type { InvoicedPeriod, PeriodClosing } from "../domain/invoiced-period.ts";
+import { FINALIZATION_MARGIN_MS } from "../domain/late-usage.ts";
 import { HELD_OUTCOME_UNKNOWN } from "../domain/report.ts";
 import { toJson } from "./json.ts";
 import { inFencedTransaction } from "./lease.ts";
@@ -40,7 +41,7 @@ async function close(client: PoolClient, epoch: bigint, limit: number, decide: D
   const anchors = found.filter((row) => row.customer_id !== null);
   const windows = (await client.query<WindowRow>(LOCK_WINDOWS, [JSON.stringify(anchors)])).rows; // 2
   const locked = (await client.query<PeriodKey>(LOCK_PERIODS, [JSON.stringify(found)])).rows;
-  const counted = (await client.query<CountedRow>(COUNTED, [JSON.stringify(locked)])).rows; // 3
+  const counted = (await client.query<CountedRow>(COUNTED, [JSON.stringify(locked), FINALIZATION_MARGIN_MS])).rows; // 3
   const nextSequences = new Map(windows.map((row) => [windowKey(row), row.next_sequence]));
   const byPeriod = new Map(found.map((row) => [periodKey(row), row]));
   const closings = counted.flatMap((row) => {
@@ -100,6 +101,7 @@ interface CountedRow extends PeriodKey {
   readonly billed: string;
   /** Null where a report is on its way again. */
   readonly counted: string | null;
+  readonly taken_back_late: string;
   readonly period_open: boolean;
   readonly now: Date;
 }
@@ -112,6 +114,7 @@ function toPeriod(row: CountedRow, anchor: ClosableRow, nextSequences: ReadonlyM
     endMs: row.period_end.getTime(),
     billed: BigInt(row.billed),
     counted: BigInt(row.counted ?? 0),
+    takenBackLate: BigInt(row.taken_back_late),
     window: {
       customerId: anchor.customer_id ?? row.stripe_customer_id,
       eventName: row.event_name,

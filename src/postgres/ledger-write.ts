@@ -1,4 +1,5 @@
 // The one statement that changes sums: what an apply adds, a void adds with its sign turned.
+import { type LimitDelta, placeOf } from "../domain/limits.ts";
 import type { BatchSums, RollupDelta } from "../domain/rollup.ts";
 import type { UsageRecord } from "../domain/usage-record.ts";
 import { dayOf } from "./partitions.ts";
@@ -15,6 +16,8 @@ export interface LedgerBatch {
   readonly catalogId: number | null;
   /** To be added; windows cut at the boundaries that hold now. */
   readonly sums: BatchSums;
+  /** Added to the counters of limits, or marked void in them; see limitDeltas. */
+  readonly limits: { readonly of: "records" | "voids"; readonly deltas: readonly LimitDelta[] };
   /** To be listed as refused. */
   readonly refused: readonly RefusedRecord[];
 }
@@ -27,7 +30,7 @@ export interface RefusedRecord {
 
 /** Writes in one round trip. The caller's transaction holds the shards of all customers concerned. */
 export async function writeBatch(client: PoolClient, batch: LedgerBatch): Promise<void> {
-  const { records, catalogId, sums, refused } = batch;
+  const { records, catalogId, sums, limits, refused } = batch;
   await client.query(WRITE, [
     ...rawColumns(records),
     ...columnsOf(
@@ -58,6 +61,21 @@ export async function writeBatch(client: PoolClient, batch: LedgerBatch): Promis
       (r) => toRefusedRecord(r.record),
     ),
     catalogId,
+    ...columnsOf(
+      sums.activity,
+      (a) => a.customerId,
+      (a) => a.records.toString(),
+      (a) => a.tokens.toString(),
+    ),
+    ...columnsOf(
+      limits.deltas,
+      (d) => d.customerId,
+      (d) => d.apiKeyId,
+      (d) => placeOf(d.window, d.windowStartMs),
+      (d) => d.windowStartMs,
+      (d) => (limits.of === "records" ? d.used.toString() : "0"),
+      (d) => (limits.of === "voids" ? d.used.toString() : "0"),
+    ),
   ]);
 }
 

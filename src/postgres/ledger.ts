@@ -1,6 +1,7 @@
 // The one apply: duplicate check, raw records, rollups, pending and the shard's cursor in one transaction. Called by the drain, and
 // directly by Postgres intake.
 import type { ApplyOutcome, ApplyResult, CursorMove, Ledger, ShardState } from "../app/ports/ledger.ts";
+import { limitDeltas, limitPolicyOf } from "../domain/limits.ts";
 import type { MeterCatalog } from "../domain/meter.ts";
 import { sumBatch } from "../domain/rollup.ts";
 import { shardOf } from "../domain/shard.ts";
@@ -193,7 +194,8 @@ async function write(
 ): Promise<void> {
   const boundaries = await readBoundaries(client, [...new Set(fresh.map((r) => r.customerId))]);
   const sums = sumBatch(fresh, catalog, (customerId) => boundaries.get(customerId) ?? []);
-  await writeBatch(client, { records: fresh, catalogId: catalog.catalogId, sums, refused });
+  const limits = { of: "records", deltas: limitDeltas(fresh, limitPolicyOf(catalog).meters) } as const;
+  await writeBatch(client, { records: fresh, catalogId: catalog.catalogId, sums, limits, refused });
 }
 
 /** Injective over (customer, key). */

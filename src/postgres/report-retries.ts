@@ -69,7 +69,7 @@ interface ReplaceableRow extends WindowKey {
   readonly late: boolean;
   readonly state: "planned" | "held";
   readonly reason: string;
-  readonly mapped_customer_id: string;
+  readonly paying_customer_id: string;
   readonly period_closed: boolean;
   readonly period_open: boolean;
   readonly finalizes_at: Date | null;
@@ -92,7 +92,7 @@ function toReplaceable(row: ReplaceableRow, nextSequence: number): ReplaceableRe
     late: row.late,
     state: row.state,
     reason: row.reason,
-    mappedCustomerId: row.mapped_customer_id,
+    payingCustomerId: row.paying_customer_id,
     nextSequence,
     periodClosed: row.period_closed,
     periodOpen: row.period_open,

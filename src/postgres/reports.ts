@@ -9,6 +9,7 @@ import {
   type Report,
   type ReportKind,
 } from "../domain/report.ts";
+import type { ReportedElsewhere } from "../domain/taking-back.ts";
 import { toJson } from "./json.ts";
 import { inFencedTransaction } from "./lease.ts";
 import type { Pool, PoolClient } from "./pool.ts";
@@ -131,7 +132,14 @@ interface WindowRow {
   /** Null where nothing is held. */
   held: string | null;
   held_reason: string | null;
+  /** Null where nothing was. */
+  elsewhere: readonly ElsewhereRow[] | null;
   now: Date;
+}
+
+interface ElsewhereRow extends Omit<ReportedElsewhere, "quantity" | "finalizesAtMs"> {
+  quantity: string;
+  finalizesAtMs: number | null;
 }
 
 interface DueRow {
@@ -181,6 +189,9 @@ function toPendingWindow(row: WindowRow): PendingWindow {
     periodOpen: row.period_open,
     finalizesAtMs: row.finalizes_at?.getTime(),
     held: row.held === null ? undefined : { quantity: BigInt(row.held), reason: row.held_reason ?? "" },
+    elsewhere: (row.elsewhere ?? []).map(({ quantity, finalizesAtMs, ...payer }) => {
+      return { ...payer, quantity: BigInt(quantity), finalizesAtMs: finalizesAtMs ?? undefined };
+    }),
   };
 }
 

@@ -1,5 +1,6 @@
 // Voids: a record is taken out of all sums, and a fact of its own says so. The record stays.
 import type { VoidedRecord, VoidLedger, VoidRequest, VoidResult } from "../app/ports/ledger.ts";
+import { limitDeltas, limitPolicyOf } from "../domain/limits.ts";
 import type { MeterCatalog } from "../domain/meter.ts";
 import { type BatchSums, negated, type PendingDelta, sumBatch } from "../domain/rollup.ts";
 import { shardOf } from "../domain/shard.ts";
@@ -88,7 +89,9 @@ async function takeBack(
   const sums = sumBatch([record], catalogs.get(catalogId), () => boundaries.get(customerId) ?? []);
   const pending = catalogId === null ? await withinTotals(client, customerId, sums.pending) : sums.pending;
   const taken = negated({ ...sums, pending });
-  await writeBatch(client, { records: [], catalogId, sums: taken, refused: [] });
+  // By today's meters, as counters are counted, whatever the record was summed by.
+  const limits = { of: "voids", deltas: limitDeltas([record], limitPolicyOf(today).meters) } as const;
+  await writeBatch(client, { records: [], catalogId, sums: taken, limits, refused: [] });
   await clearEmpty(client, customerId, taken);
   return toVoided(record, reason, voidedAt);
 }

@@ -2,14 +2,20 @@
 import { randomUUID } from "node:crypto";
 import { followStreams } from "../app/follow-streams.ts";
 import { getUsage } from "../app/get-usage.ts";
+import type { Limits } from "../app/limits.ts";
 import { OpaqueTokens } from "../app/opaque-tokens.ts";
 import type { Durability, Intake } from "../app/ports/intake.ts";
 import { RecordUsage } from "../app/record-usage.ts";
 import { ShardVersions } from "../app/shard-versions.ts";
+import { SharedReading } from "../app/shared-reading.ts";
 import type { ReadUsage } from "../app/usage-request.ts";
+import { LISTED_CUSTOMERS_MAX, watchAll } from "../app/watch-all.ts";
 import { watchUsage } from "../app/watch-usage.ts";
+import { postgresActivityReader } from "../postgres/activity.ts";
 import { postgresIntake, probePostgresDurability } from "../postgres/intake.ts";
 import { postgresLedger } from "../postgres/ledger.ts";
+import { readStatus } from "../postgres/status.ts";
+import { reading } from "../postgres/unavailable.ts";
 import { postgresUsageReader } from "../postgres/usage-reader.ts";
 import { postgresVoids } from "../postgres/void.ts";
 import { probeDurability } from "../redis/durability.ts";
@@ -20,10 +26,13 @@ import { ConnectServer } from "../rpc/connect-server.ts";
 import { DEFAULT_CALL_LIMITS } from "../rpc/edge.ts";
 import { DEFAULT_GRPC_CONNECTION, GrpcServer } from "../rpc/grpc-server.ts";
 import { MeteringHandlers } from "../rpc/handlers.ts";
+import { OperationsHandlers } from "../rpc/operations-handlers.ts";
 import { startLoop } from "./background.ts";
+import { isStandIn } from "./config/parse-config.ts";
 import type { Foundation } from "./foundation.ts";
 import { IntakeHealth } from "./intake-health.ts";
 import type { Closers } from "./lifecycle.ts";
+import { openLimits } from "./open-limits.ts";
 import { SYSTEM_CLOCK } from "./system-clock.ts";
 
 export interface ApiRole {
@@ -34,6 +43,10 @@ export interface ApiRole {
 
 /** How old a stream's knowledge of "nothing changed" may be. */
 const VERSIONS_MAX_AGE_MS = 50;
+/** How old the order of all customers may be. */
+const ACTIVITY_MAX_AGE_MS = 1_000;
+/** How old an overview may be: many pages may poll it. */
+const STATUS_MAX_AGE_MS = 1_000;
 const REPLICA_WAIT_TIMEOUT_MS = 1_000;
 
 /** Listens on both ports; health says SERVING once the intake was seen to be up. */
@@ -43,20 +56,31 @@ export async function startApi(foundation: Foundation, closers: Closers): Promis
     const ledger = postgresLedger(pool, catalog, deployment.shardCount);
     await followStreams({ ledger, stream: redisStreamStates(redis.client, randomUUID) });
   }
-  const intake = openIntake(foundation);
   const tokens = new OpaqueTokens(deployment.tokenKey);
+  const keyed = await openLimits(foundation, tokens, closers);
+  const intake = openIntake(foundation, keyed.limits);
   const limits = { ...DEFAULT_CALL_LIMITS, maxStreams: config.maxStreams };
   const edge = { clock: SYSTEM_CLOCK, logger, observer: metrics.rpc, limits, randomId: randomUUID, tracing };
   const handlers = new MeteringHandlers({
-    recordUsage: new RecordUsage(intake, tokens, tracing),
+    recordUsage: new RecordUsage(intake, tokens, { limits: keyed.limits, tracing }),
+    limits: keyed.limits,
     readUsage: readUsage(foundation, tokens),
     catalog,
     clock: SYSTEM_CLOCK,
     observer: metrics.rpc,
+    mayReadAll: config.adminApi,
   });
+  const operations = config.adminApi ? openOperations(foundation) : undefined;
   const admin = config.adminApi ? new AdminHandlers(postgresVoids(pool, catalog, deployment.shardCount)) : undefined;
-  const grpc = new GrpcServer({ ...edge, handlers, admin, connection: DEFAULT_GRPC_CONNECTION });
-  const connect = new ConnectServer({ ...edge, handlers, admin });
+  const grpc = new GrpcServer({
+    ...edge,
+    handlers,
+    admin,
+    operations,
+    keys: keyed.keys,
+    connection: DEFAULT_GRPC_CONNECTION,
+  });
+  const connect = new ConnectServer({ ...edge, handlers, admin, operations, keys: keyed.keys });
   // Two ports, one after the other, and half of the time for the loops behind them.
   const graceMs = config.shutdownGraceMs / 4;
   const grpcPort = await grpc.start(config.grpcPort, config.host);
@@ -78,12 +102,14 @@ export async function startApi(foundation: Foundation, closers: Closers): Promis
   return { grpcPort, httpPort, health };
 }
 
-function openIntake({ config, catalog, deployment, pool, redis, logger }: Foundation): Intake {
+function openIntake({ config, catalog, deployment, pool, redis, logger }: Foundation, limits: Limits): Intake {
   const { shardCount } = deployment;
   if (redis === undefined) {
     return postgresIntake(postgresLedger(pool, catalog, shardCount), {
       maxBatch: config.intakeMaxBatch,
       maxWaiting: config.intakeMaxWaiting,
+      usages: (records) =>
+        limits.usages(records, (err) => logger.warn({ err }, "what keys used cannot be read; records are stored")),
       onFailure: (err) => logger.warn({ err }, "a commit of the intake failed"),
     });
   }
@@ -110,10 +136,18 @@ function readUsage({ config, catalog, deployment, pool }: Foundation, tokens: Op
   const reader = postgresUsageReader(pool, shardCount, config.paymentGraceMs);
   const versions = new ShardVersions(reader, SYSTEM_CLOCK, VERSIONS_MAX_AGE_MS);
   const dependencies = { reader, tokens, catalog, clock: SYSTEM_CLOCK, shardCount };
+  const top = () => postgresActivityReader(pool).mostActive(LISTED_CUSTOMERS_MAX);
+  const activity = new SharedReading(top, SYSTEM_CLOCK, ACTIVITY_MAX_AGE_MS);
   return {
     getUsage: (request, context) => getUsage(dependencies, request, context),
     watchUsage: (request, context) => watchUsage(dependencies, versions, request, context),
+    watchAll: (request, context) => watchAll({ ...dependencies, versions, activity }, request, context),
   };
+}
+
+function openOperations({ config, pool }: Foundation): OperationsHandlers {
+  const status = new SharedReading(() => reading(() => readStatus(pool)), SYSTEM_CLOCK, STATUS_MAX_AGE_MS);
+  return new OperationsHandlers({ status: () => status.current(), stripeSimulated: isStandIn(config) });
 }
 
 async function pingIntake({ pool, redis }: Foundation): Promise<void> {

@@ -1,13 +1,16 @@
 // The role "flush": campaigns for the lease and, while it holds it, reports to Stripe and keeps the partitions.
 import { hostname } from "node:os";
 import { closePeriods } from "../app/close-periods.ts";
+import { compareLimits } from "../app/compare-limits.ts";
 import { FLUSH_SETTINGS, Flush } from "../app/flush.ts";
 import { LEASE_TIMING, type LeaseHolderOptions, runWhileHeld, type Tenure } from "../app/hold-lease.ts";
 import { leadAll, repeatedly } from "../app/lead.ts";
 import type { FlushRequests, MeterSink, Reports } from "../app/ports/reports.ts";
+import { forgetActivity } from "../postgres/activity.ts";
 import { postgresFlushRequests } from "../postgres/flush-requests.ts";
 import { postgresInvoicedPeriods } from "../postgres/invoiced-periods.ts";
 import { postgresLease } from "../postgres/lease.ts";
+import { postgresLimitLedger } from "../postgres/limit-ledger.ts";
 import { databaseNowMs, maintainPartitions } from "../postgres/partitions.ts";
 import { postgresReports } from "../postgres/reports.ts";
 import { openStripe } from "../stripe/client.ts";
@@ -25,6 +28,8 @@ import { SYSTEM_CLOCK } from "./system-clock.ts";
 /** Name of the one lease. */
 export const FLUSH_LEASE = "flush";
 
+/** A pass reads up to 100,000 raw records. */
+const LIMITS_INTERVAL_MS = 300_000;
 const MAINTENANCE_INTERVAL_MS = 3_600_000;
 /** One send; the SDK's own timeout is below. */
 const SEND_LIMIT_MS = 30_000;
@@ -76,6 +81,12 @@ export async function startFlush(foundation: Foundation, closers: Closers): Prom
   const { reconcile } = createReconcile(foundation, openStripeOf(config), FLUSH_LEASE);
   const context = { deploymentId: deployment.deploymentId, lateUsage: config.lateUsage };
   const closing = { periods: postgresInvoicedPeriods(pool, FLUSH_LEASE), context, logger };
+  const limits = {
+    ledger: postgresLimitLedger(pool, foundation.catalog, deployment.shardCount),
+    clock: SYSTEM_CLOCK,
+    logger,
+    onDrift: metrics.limitDrift,
+  };
   const works = [
     (tenure: Tenure) => flush.run(tenure),
     // Beside the flush, not in it: while Stripe's sums cannot be read, usage still goes there.
@@ -86,6 +97,13 @@ export async function startFlush(foundation: Foundation, closers: Closers): Prom
       clock: SYSTEM_CLOCK,
       logger,
       pass: (tenure) => closePeriods(closing, tenure),
+    }),
+    repeatedly({
+      name: "the comparison of limits with the ledger",
+      intervalMs: LIMITS_INTERVAL_MS,
+      clock: SYSTEM_CLOCK,
+      logger,
+      pass: (tenure) => compareLimits(limits, tenure),
     }),
   ];
   const lead = async (tenure: Tenure) => {
@@ -120,6 +138,7 @@ async function maintain({ pool, config, logger }: Foundation, signal: AbortSigna
   while (!signal.aborted) {
     try {
       const { made, dropped } = await maintainPartitions(pool, await databaseNowMs(pool), config.retentionMs);
+      await forgetActivity(pool);
       logger.info({ made, dropped }, "kept the partitions of raw records");
     } catch (err) {
       logger.error({ err }, "could not keep the partitions of raw records; will try again in an hour");

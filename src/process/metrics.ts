@@ -3,8 +3,10 @@
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from "prom-client";
 import type { FlushObserver } from "../app/flush.ts";
 import type { ApplyOutcome } from "../app/ports/ledger.ts";
+import type { LedgerDrift } from "../app/ports/limits.ts";
 import type { ReconcileObserver } from "../app/reconcile.ts";
 import { type DrainObserver, GAP_REASONS } from "../app/shard-drain.ts";
+import { LIMIT_WINDOWS } from "../domain/limits.ts";
 import type { RpcObserver } from "../rpc/edge.ts";
 import { flushObserver, reconcileObserver } from "./leader-metrics.ts";
 import { type PoolCounts, poolMetrics, type StoreMetrics, storeMetrics } from "./store-metrics.ts";
@@ -17,6 +19,7 @@ export interface Metrics {
   readonly drain: DrainObserver;
   readonly flush: FlushObserver;
   readonly reconcile: ReconcileObserver;
+  readonly limitDrift: (drift: LedgerDrift) => void;
   readonly stores: StoreMetrics;
   /** Shows the connections of this process from now on. Once. */
   pool(counts: PoolCounts): void;
@@ -61,6 +64,13 @@ export function createMetrics(nowMs: () => number = () => performance.now()): Me
     help: "1 while this process holds the flush lease; the sum over all processes is 1.",
     registers,
   });
+  const limitDrift = new Counter({
+    name: "metering_limit_drift_tokens_total",
+    help: "By how much counters of limits were found to differ from the ledger's sums, and set right, by the window of the limit.",
+    labelNames: ["window"],
+    registers,
+  });
+  for (const window of LIMIT_WINDOWS) limitDrift.inc({ window }, 0);
   const flush = flushObserver(registers, nowMs);
   const reconcile = reconcileObserver(registers, nowMs);
   return {
@@ -73,6 +83,7 @@ export function createMetrics(nowMs: () => number = () => performance.now()): Me
     pool: (counts) => poolMetrics(registers, counts),
     webhookDelivery: (outcome) => deliveries.inc({ outcome }),
     intakeDurable: (isDurable) => durable.set(isDurable ? 1 : 0),
+    limitDrift: ({ window, counted, recorded }) => limitDrift.inc({ window }, Math.abs(Number(counted - recorded))),
     leading(leads) {
       leader.set(leads ? 1 : 0);
       if (leads) return;

@@ -11,6 +11,8 @@ import {
   RetryInfoSchema,
 } from "../../gen/google/rpc/error_details_pb.ts";
 import { AdminService } from "../../gen/metering/admin/v1/admin_service_pb.ts";
+import { KeyService } from "../../gen/metering/admin/v1/key_service_pb.ts";
+import { OperationsService } from "../../gen/metering/admin/v1/operations_service_pb.ts";
 import { MeteringService } from "../../gen/metering/v1/metering_service_pb.ts";
 import type { AdminHandlers } from "./admin-handlers.ts";
 import { Call, type HangUpWatch } from "./call.ts";
@@ -18,6 +20,8 @@ import { Edge, type EdgeOptions, FailedCall, type RpcName } from "./edge.ts";
 import { type ErrorStatus, toErrorStatus } from "./error-status.ts";
 import { MESSAGE_MAX_BYTES } from "./grpc-server.ts";
 import type { MeteringHandlers } from "./handlers.ts";
+import type { KeyHandlers } from "./key-handlers.ts";
+import type { OperationsHandlers } from "./operations-handlers.ts";
 import { REQUEST_ID_HEADER } from "./request-ids.ts";
 
 /** Answers a request. */
@@ -27,6 +31,9 @@ export interface ConnectServerOptions extends Omit<EdgeOptions, "transport"> {
   readonly handlers: MeteringHandlers;
   /** Undefined: metering.admin.v1 is not served. */
   readonly admin?: AdminHandlers | undefined;
+  /** Undefined: metering.admin.v1.KeyService is not served. */
+  readonly keys?: KeyHandlers | undefined;
+  readonly operations?: OperationsHandlers | undefined;
   /** Answers what is no RPC; a 404 in JSON where there is none. */
   readonly fallback?: HttpHandler;
 }
@@ -52,7 +59,10 @@ export class ConnectServer {
   constructor(options: ConnectServerOptions) {
     this.#edge = new Edge({ ...options, transport: "connect" });
     const adapter = connectNodeAdapter({
-      routes: (router) => this.#route(router, options.handlers, options.admin),
+      routes: (router) => {
+        this.#route(router, options);
+        if (options.keys !== undefined) this.#routeKeys(router, options.keys);
+      },
       readMaxBytes: MESSAGE_MAX_BYTES,
       jsonOptions: JSON_OPTIONS,
       fallback: (request, response) => {
@@ -94,17 +104,34 @@ export class ConnectServer {
     clearTimeout(graceOver);
   }
 
-  #route(router: ConnectRouter, handlers: MeteringHandlers, admin: AdminHandlers | undefined): void {
+  #route(router: ConnectRouter, { handlers, admin, operations }: ConnectServerOptions): void {
     router.service(MeteringService, {
       recordUsage: (r, context) => this.#unary("RecordUsage", r, context, (call) => handlers.recordUsage(r, call)),
       batchRecordUsage: (r, context) =>
         this.#unary("BatchRecordUsage", r, context, (call) => handlers.batchRecordUsage(r, call)),
       getUsage: (r, context) => this.#unary("GetUsage", r, context, (call) => handlers.getUsage(r, call)),
+      checkLimits: (r, context) => this.#unary("CheckLimits", r, context, () => handlers.checkLimits(r)),
       streamUsage: (r, context) => this.#stream("StreamUsage", r, context, (call) => handlers.streamUsage(r, call)),
     });
-    if (admin === undefined) return;
-    router.service(AdminService, {
-      voidRecord: (r, context) => this.#unary("VoidRecord", r, context, () => admin.voidRecord(r)),
+    if (admin !== undefined) {
+      router.service(AdminService, {
+        voidRecord: (r, context) => this.#unary("VoidRecord", r, context, () => admin.voidRecord(r)),
+      });
+    }
+    if (operations !== undefined) {
+      router.service(OperationsService, {
+        getOverview: (r, context) => this.#unary("GetOverview", r, context, () => operations.getOverview()),
+      });
+    }
+  }
+
+  #routeKeys(router: ConnectRouter, keys: KeyHandlers): void {
+    router.service(KeyService, {
+      createKey: (r, context) => this.#unary("CreateKey", r, context, () => keys.createKey(r)),
+      getKey: (r, context) => this.#unary("GetKey", r, context, () => keys.getKey(r)),
+      listKeys: (r, context) => this.#unary("ListKeys", r, context, () => keys.listKeys(r)),
+      updateKey: (r, context) => this.#unary("UpdateKey", r, context, () => keys.updateKey(r)),
+      deleteKey: (r, context) => this.#unary("DeleteKey", r, context, () => keys.deleteKey(r)),
     });
   }
 

@@ -16,19 +16,25 @@ import {
 import {
   BillingStateSchema,
   IntervalSchema,
+  LimitStatusSchema,
+  LimitWindow,
   type Interval as SentInterval,
+  type LimitStatus as SentLimit,
   type UsageTotal as SentTotal,
   UsageTotalSchema,
 } from "../../gen/metering/v1/usage_pb.ts";
 import type { UsageAnswer, UsageTotal, WatchEvent } from "../app/usage-request.ts";
+import type { LimitStatus } from "../domain/limits.ts";
 import type { Interval } from "../domain/window.ts";
 
 /** Answers to stored records. Those of one commit are alike, so that the last one is kept and given again: treat them as frozen. */
 export class RecordResponses {
   #last = create(RecordUsageResponseSchema);
 
-  to(outcome: "recorded" | "duplicate", consistencyToken: string): RecordUsageResponse {
+  to(outcome: "recorded" | "duplicate", consistencyToken: string, limits: readonly LimitStatus[]): RecordUsageResponse {
     const sent = outcome === "recorded" ? RecordOutcome.RECORDED : RecordOutcome.DUPLICATE;
+    if (limits.length > 0)
+      return create(RecordUsageResponseSchema, { outcome: sent, consistencyToken, limits: toLimits(limits) });
     if (this.#last.outcome !== sent || this.#last.consistencyToken !== consistencyToken) {
       this.#last = create(RecordUsageResponseSchema);
       this.#last.outcome = sent;
@@ -38,7 +44,7 @@ export class RecordResponses {
   }
 }
 
-export function toUsageResponse(answer: UsageAnswer): GetUsageResponse {
+export function toUsageResponse(answer: UsageAnswer, limits: readonly LimitStatus[]): GetUsageResponse {
   const { tokensUsed, requests, nextPageToken, billing } = answer;
   return create(GetUsageResponseSchema, {
     interval: toInterval(answer.interval),
@@ -46,6 +52,7 @@ export function toUsageResponse(answer: UsageAnswer): GetUsageResponse {
     requests,
     totals: toTotals(answer.totals),
     nextPageToken,
+    limits: toLimits(limits),
     ...(billing && {
       billing: create(BillingStateSchema, {
         subscriptionStatus: billing.subscriptionStatus,
@@ -83,9 +90,24 @@ function toWatchBody(event: WatchEvent): StreamUsageResponse["event"] {
   }
 }
 
+export function toLimits(limits: readonly LimitStatus[]): SentLimit[] {
+  return limits.map(({ window, limit, remaining, resetMs }) => {
+    const sent = create(LimitStatusSchema);
+    sent.window = window === "minute" ? LimitWindow.MINUTE : LimitWindow.DAY;
+    sent.limit = limit;
+    // Sums over meters may leave 64 bits where none of theirs does.
+    sent.remaining = remaining < INT64_MIN ? INT64_MIN : remaining;
+    sent.resetTime = timestampFromMs(resetMs);
+    return sent;
+  });
+}
+
+const INT64_MIN = -(2n ** 63n);
+
 function toTotals(totals: readonly UsageTotal[]): SentTotal[] {
   return totals.map((total) => {
     const sent = create(UsageTotalSchema);
+    sent.customerId = total.customerId;
     sent.window = toInterval(total.window);
     sent.meter = total.meter;
     sent.apiKeyId = total.apiKeyId;

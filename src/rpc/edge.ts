@@ -9,7 +9,13 @@ import { type ErrorStatus, toErrorStatus, withRequestId } from "./error-status.t
 import { idsOf, requestIdOf } from "./request-ids.ts";
 
 /** Of metering.v1.MeteringService, and after it of metering.admin.v1.AdminService. */
-export type RpcName = "RecordUsage" | "BatchRecordUsage" | "GetUsage" | "StreamUsage" | "VoidRecord";
+export type RpcName =
+  | ("RecordUsage" | "BatchRecordUsage" | "GetUsage" | "CheckLimits" | "StreamUsage")
+  | ("VoidRecord" | "GetOverview")
+  | KeyRpcName;
+
+/** Of metering.admin.v1.KeyService. */
+export type KeyRpcName = "CreateKey" | "GetKey" | "ListKeys" | "UpdateKey" | "DeleteKey";
 
 /** Where calls are counted and timed. Called synchronously on the hot path: must be cheap and must not throw. */
 export interface RpcObserver {

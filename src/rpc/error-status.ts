@@ -45,6 +45,12 @@ const TABLE: { readonly [K in Kind]: readonly [code: Code, reason: keyof typeof 
   intake_unavailable: [Code.UNAVAILABLE, "INTAKE_UNAVAILABLE"],
   intake_full: [Code.RESOURCE_EXHAUSTED, "INTAKE_FULL"],
   ledger_unavailable: [Code.UNAVAILABLE, "LEDGER_UNAVAILABLE"],
+  limit_reached: [Code.RESOURCE_EXHAUSTED, "LIMIT_REACHED"],
+  limits_unknown: [Code.UNAVAILABLE, "LIMITS_UNKNOWN"],
+  api_key_not_found: [Code.NOT_FOUND, "API_KEY_NOT_FOUND"],
+  api_key_exists: [Code.ALREADY_EXISTS, "API_KEY_EXISTS"],
+  api_key_disabled: [Code.FAILED_PRECONDITION, "API_KEY_DISABLED"],
+  too_many_api_keys: [Code.RESOURCE_EXHAUSTED, "TOO_MANY_API_KEYS"],
   token_expired: [Code.OUT_OF_RANGE, "TOKEN_EXPIRED"],
   deadline_exceeded: [Code.DEADLINE_EXCEEDED, "DEADLINE_EXCEEDED"],
   scope_missing: [Code.PERMISSION_DENIED, "SCOPE_MISSING"],
@@ -70,7 +76,7 @@ export function toErrorStatus(error: unknown): ErrorStatus {
     const fieldViolations = fitViolations(failure.violations).map(({ field, description }) => ({ field, description }));
     details.push(detail(BadRequestSchema, create(BadRequestSchema, { fieldViolations })));
   }
-  if ("retryAfterMs" in failure) {
+  if ("retryAfterMs" in failure && failure.retryAfterMs !== undefined) {
     const retryDelay = durationFromMs(failure.retryAfterMs);
     details.push(detail(RetryInfoSchema, create(RetryInfoSchema, { retryDelay })));
   }
@@ -94,6 +100,19 @@ function metadataOf(failure: MeteringFailure): Record<string, string> {
     case "idempotency_key_reused":
     case "record_not_found":
       return { customer_id: failure.customerId, idempotency_key: failure.idempotencyKey };
+    case "api_key_not_found":
+    case "api_key_exists":
+    case "api_key_disabled":
+      return { customer_id: failure.customerId, api_key_id: failure.apiKeyId };
+    case "limit_reached":
+      return {
+        customer_id: failure.customerId,
+        api_key_id: failure.apiKeyId,
+        window: failure.window,
+        limit: failure.limit.toString(),
+        remaining: failure.remaining.toString(),
+        reset_time: new Date(failure.resetMs).toISOString(),
+      };
     case "scope_missing":
       return { scope: failure.scope };
     default:

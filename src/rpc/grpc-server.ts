@@ -17,6 +17,8 @@ import {
 } from "@grpc/grpc-js";
 import { StatusSchema } from "../../gen/google/rpc/status_pb.ts";
 import { AdminService } from "../../gen/metering/admin/v1/admin_service_pb.ts";
+import { KeyService } from "../../gen/metering/admin/v1/key_service_pb.ts";
+import { OperationsService } from "../../gen/metering/admin/v1/operations_service_pb.ts";
 import { MeteringService } from "../../gen/metering/v1/metering_service_pb.ts";
 import type { Clock } from "../app/ports/clock.ts";
 import type { CallContext } from "../app/usage-request.ts";
@@ -28,6 +30,8 @@ import { toErrorStatus, toStatusMessage } from "./error-status.ts";
 import { GrpcIntrospection } from "./grpc-introspection.ts";
 import { encodeMessage, grpcServiceDefinition, rememberingEncoder } from "./grpc-service.ts";
 import type { MeteringHandlers } from "./handlers.ts";
+import type { KeyHandlers } from "./key-handlers.ts";
+import type { OperationsHandlers } from "./operations-handlers.ts";
 import { REQUEST_ID_HEADER } from "./request-ids.ts";
 
 /** Largest request message, in bytes. */
@@ -53,6 +57,9 @@ export interface GrpcServerOptions extends Omit<EdgeOptions, "transport"> {
   readonly handlers: MeteringHandlers;
   /** Undefined: metering.admin.v1 is not served. */
   readonly admin?: AdminHandlers | undefined;
+  /** Undefined: metering.admin.v1.KeyService is not served. */
+  readonly keys?: KeyHandlers | undefined;
+  readonly operations?: OperationsHandlers | undefined;
   readonly connection: GrpcConnectionOptions;
 }
 
@@ -66,7 +73,7 @@ export class GrpcServer {
   #stopped: Promise<void> | undefined;
 
   constructor(options: GrpcServerOptions) {
-    const { handlers, admin, connection } = options;
+    const { handlers, admin, keys, operations, connection } = options;
     this.#edge = new Edge({ ...options, transport: "grpc" });
     this.#clock = options.clock;
     this.#server = new Server({
@@ -84,16 +91,42 @@ export class GrpcServer {
         handlers.batchRecordUsage(r, call),
       ),
       getUsage: this.#unary("GetUsage", method.getUsage, (r, context) => handlers.getUsage(r, context)),
+      checkLimits: this.#unary("CheckLimits", method.checkLimits, (r) => handlers.checkLimits(r)),
       streamUsage: this.#stream("StreamUsage", method.streamUsage, (r, context) => handlers.streamUsage(r, context)),
     });
     if (admin !== undefined) this.#addAdmin(admin);
-    const services = admin === undefined ? [MeteringService] : [MeteringService, AdminService];
+    if (keys !== undefined) this.#addKeys(keys);
+    if (operations !== undefined) this.#addOperations(operations);
+    const services = [
+      MeteringService,
+      ...(admin === undefined ? [] : [AdminService]),
+      ...(keys === undefined ? [] : [KeyService]),
+      ...(operations === undefined ? [] : [OperationsService]),
+    ];
     this.#introspection = new GrpcIntrospection(this.#server, services);
   }
 
   #addAdmin(admin: AdminHandlers): void {
     this.#server.addService(grpcServiceDefinition(AdminService), {
       voidRecord: this.#unary("VoidRecord", AdminService.method.voidRecord, (r) => admin.voidRecord(r)),
+    });
+  }
+
+  #addKeys(keys: KeyHandlers): void {
+    const { method } = KeyService;
+    this.#server.addService(grpcServiceDefinition(KeyService), {
+      createKey: this.#unary("CreateKey", method.createKey, (r) => keys.createKey(r)),
+      getKey: this.#unary("GetKey", method.getKey, (r) => keys.getKey(r)),
+      listKeys: this.#unary("ListKeys", method.listKeys, (r) => keys.listKeys(r)),
+      updateKey: this.#unary("UpdateKey", method.updateKey, (r) => keys.updateKey(r)),
+      deleteKey: this.#unary("DeleteKey", method.deleteKey, (r) => keys.deleteKey(r)),
+    });
+  }
+
+  #addOperations(operations: OperationsHandlers): void {
+    const { method } = OperationsService;
+    this.#server.addService(grpcServiceDefinition(OperationsService), {
+      getOverview: this.#unary("GetOverview", method.getOverview, () => operations.getOverview()),
     });
   }
 

@@ -6,6 +6,9 @@ import {
   type BatchRecordUsageResponse_Result,
   BatchRecordUsageResponse_ResultSchema,
   BatchRecordUsageResponseSchema,
+  type CheckLimitsRequest,
+  type CheckLimitsResponse,
+  CheckLimitsResponseSchema,
   type GetUsageRequest,
   type GetUsageResponse,
   type RecordUsageRequest,
@@ -13,24 +16,30 @@ import {
   type StreamUsageRequest,
   type StreamUsageResponse,
 } from "../../gen/metering/v1/metering_service_pb.ts";
+import type { Limits } from "../app/limits.ts";
 import type { Clock } from "../app/ports/clock.ts";
 import type { RecordUsage } from "../app/record-usage.ts";
 import type { CallContext, ReadUsage } from "../app/usage-request.ts";
 import { MeteringError } from "../domain/errors.ts";
 import type { MeterCatalog } from "../domain/meter.ts";
 import type { UsageRecord } from "../domain/usage-record.ts";
-import { RecordResponses, toUsageResponse, toWatchResponse } from "./convert.ts";
+import { RecordResponses, toLimits, toUsageResponse, toWatchResponse } from "./convert.ts";
 import type { RpcObserver } from "./edge.ts";
 import { toErrorStatus, toStatusMessage } from "./error-status.ts";
+import { toLimitQuestion } from "./validate-key.ts";
 import { ReadValidator } from "./validate-read.ts";
 import { RecordValidator } from "./validate-record.ts";
 
 export interface HandlerDependencies {
   readonly recordUsage: RecordUsage;
   readonly readUsage: ReadUsage;
+  /** Of GetUsage and CheckLimits. Undefined: no key has any. */
+  readonly limits?: Pick<Limits, "now" | "check"> | undefined;
   readonly catalog: MeterCatalog;
   readonly clock: Clock;
   readonly observer: RpcObserver;
+  /** Whether usage of all customers may be read at once. */
+  readonly mayReadAll: boolean;
 }
 
 type TracedCall = Pick<CallContext, "traceparent">;
@@ -61,7 +70,7 @@ export class MeteringHandlers {
     if (answer === undefined) throw new Error("the intake gave no result for a record");
     if ("error" in answer) throw this.#countFailure(answer.error);
     this.#deps.observer.recordEnded(answer.outcome);
-    return this.#responses.to(answer.outcome, answer.consistencyToken);
+    return this.#responses.to(answer.outcome, answer.consistencyToken, answer.limits);
   }
 
   /** See the proto. Invalid items never reach the intake; the valid ones go in one call, in order. */
@@ -77,7 +86,7 @@ export class MeteringHandlers {
       if (answer === undefined) throw new Error("fewer answers than records");
       if ("error" in answer) return this.#toFailedResult(answer.error);
       this.#deps.observer.recordEnded(answer.outcome);
-      const value = this.#responses.to(answer.outcome, answer.consistencyToken);
+      const value = this.#responses.to(answer.outcome, answer.consistencyToken, answer.limits);
       return toResult({ case: "response", value });
     });
     const response = create(BatchRecordUsageResponseSchema);
@@ -87,13 +96,28 @@ export class MeteringHandlers {
 
   /** See the proto. */
   async getUsage(request: GetUsageRequest, context: CallContext): Promise<GetUsageResponse> {
-    return toUsageResponse(await this.#deps.readUsage.getUsage(this.#reads.usage(request), context));
+    const asked = this.#reads.usage(request);
+    const answer = await this.#deps.readUsage.getUsage(asked, context);
+    const { customerId, apiKeyId } = asked;
+    // Read last, so that they are as of a moment when all that is in the totals was counted.
+    const limits = apiKeyId === undefined ? undefined : await this.#deps.limits?.now({ customerId, apiKeyId });
+    return toUsageResponse(answer, limits ?? []);
+  }
+
+  /** See the proto. */
+  async checkLimits(request: CheckLimitsRequest): Promise<CheckLimitsResponse> {
+    const limits = (await this.#deps.limits?.check(toLimitQuestion(request))) ?? [];
+    return create(CheckLimitsResponseSchema, { limits: toLimits(limits) });
   }
 
   /** See the proto. Stops the use case's iterator when its reader stops. */
   async *streamUsage(request: StreamUsageRequest, context: CallContext): AsyncGenerator<StreamUsageResponse, void> {
-    const watch = this.#reads.watch(request);
-    for await (const event of this.#deps.readUsage.watchUsage(watch, context)) yield toWatchResponse(event);
+    const { readUsage, mayReadAll } = this.#deps;
+    const events =
+      request.customerId === ""
+        ? readUsage.watchAll(this.#reads.watchAll(request, mayReadAll), context)
+        : readUsage.watchUsage(this.#reads.watch(request), context);
+    for await (const event of events) yield toWatchResponse(event);
   }
 
   #toFailedResult(error: MeteringError): BatchRecordUsageResponse_Result {

@@ -3,7 +3,15 @@ import type { Message } from "@bufbuild/protobuf";
 import { isMessage } from "@bufbuild/protobuf";
 import { VoidRecordRequestSchema } from "../../gen/metering/admin/v1/admin_service_pb.ts";
 import {
+  CreateKeyRequestSchema,
+  DeleteKeyRequestSchema,
+  GetKeyRequestSchema,
+  ListKeysRequestSchema,
+  UpdateKeyRequestSchema,
+} from "../../gen/metering/admin/v1/key_service_pb.ts";
+import {
   BatchRecordUsageRequestSchema,
+  CheckLimitsRequestSchema,
   GetUsageRequestSchema,
   RecordUsageRequestSchema,
   StreamUsageRequestSchema,
@@ -38,7 +46,18 @@ export function idsOf(request: Message | undefined): Record<string, string | num
     return { customerId: cut(request.customerId) };
   if (isMessage(request, VoidRecordRequestSchema))
     return { customerId: cut(request.customerId), idempotencyKey: cut(request.idempotencyKey) };
-  return {};
+  return keyIdsOf(request);
+}
+
+function keyIdsOf(request: Message | undefined): Record<string, string> {
+  if (isMessage(request, CreateKeyRequestSchema) || isMessage(request, UpdateKeyRequestSchema)) {
+    const { key } = request;
+    return key === undefined ? {} : { customerId: cut(key.customerId), apiKeyId: cut(key.apiKeyId) };
+  }
+  const isKey = isMessage(request, GetKeyRequestSchema) || isMessage(request, DeleteKeyRequestSchema);
+  if (isKey || isMessage(request, CheckLimitsRequestSchema))
+    return { customerId: cut(request.customerId), apiKeyId: cut(request.apiKeyId) };
+  return isMessage(request, ListKeysRequestSchema) ? { customerId: cut(request.customerId) } : {};
 }
 
 function cut(id: string): string {

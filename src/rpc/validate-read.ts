@@ -7,7 +7,7 @@ import {
   WindowSize as SentWindowSize,
   UsageDimension,
 } from "../../gen/metering/v1/usage_pb.ts";
-import type { UsageRequest, WatchRequest } from "../app/usage-request.ts";
+import type { UsageRequest, WatchAllRequest, WatchRequest } from "../app/usage-request.ts";
 import { MeteringError } from "../domain/errors.ts";
 import { type MeterCatalog, REQUESTS_METER } from "../domain/meter.ts";
 import { isTimeZone, type NamedPeriod, type WindowSize } from "../domain/period.ts";
@@ -16,7 +16,7 @@ import { DAY_MS, type Interval, MINUTE_MS, QUARTER_HOUR_MS } from "../domain/win
 import { ID_MAX, textProblem } from "./text-bounds.ts";
 import { Violations } from "./violations.ts";
 
-/** The scope that reading every customer at once needs. Nobody has it yet. */
+/** The scope that reading every customer at once needs. */
 export const READ_ALL_SCOPE = "usage.read_all";
 
 const INTERVAL_MAX_MS = 400 * DAY_MS;
@@ -78,12 +78,7 @@ export class ReadValidator {
     return request;
   }
 
-  /** Throws `scope_missing` first where no customer is named: who may not ask is not told what is wrong with the question. */
   watch(sent: StreamUsageRequest): WatchRequest {
-    if (sent.customerId === "") {
-      const failure = { kind: "scope_missing", scope: READ_ALL_SCOPE } as const;
-      throw new MeteringError(failure, `customer_id is required without the scope ${READ_ALL_SCOPE}`);
-    }
     const found = new Violations();
     checkText(found, "customer_id", sent.customerId, 1);
     checkText(found, "api_key_id", sent.apiKeyId, 0);
@@ -96,6 +91,33 @@ export class ReadValidator {
       meters: this.#metersOf(found, sent.meters),
       ...dimensionsOf(found, sent.groupBy),
       groupByLabels: [],
+      resumeToken: sent.resumeToken,
+      minUpdateIntervalMs: durationOf(found, "min_update_interval", sent.minUpdateInterval, UPDATE_INTERVAL),
+      heartbeatIntervalMs: durationOf(found, "heartbeat_interval", sent.heartbeatInterval, HEARTBEAT_INTERVAL),
+    };
+    throwAny(found);
+    return request;
+  }
+
+  /**
+   * A request that names no customer. Throws `scope_missing` first where the caller may not read all of them: who may not ask is not told
+   * what is wrong with the question.
+   */
+  watchAll(sent: StreamUsageRequest, mayReadAll: boolean): WatchAllRequest {
+    if (!mayReadAll) {
+      const failure = { kind: "scope_missing", scope: READ_ALL_SCOPE } as const;
+      throw new MeteringError(failure, `customer_id is required without the scope ${READ_ALL_SCOPE}`);
+    }
+    const found = new Violations();
+    if (sent.apiKeyId !== "") found.add("invalid_request", "api_key_id", "must be empty where no customer is named");
+    if (sent.groupBy.length > 0) found.add("invalid_request", "group_by", "must be empty where no customer is named");
+    checkTokenLength(found, "resume_token", sent.resumeToken.length);
+    const over = known(found, "period", PERIODS.get(sent.period), "default");
+    if (over === "billing_period")
+      found.add("invalid_request", "period", "must be a calendar's where no customer is named: billing periods differ");
+    const request: WatchAllRequest = {
+      over: over === "today" ? "today" : "current_month",
+      meters: this.#metersOf(found, sent.meters),
       resumeToken: sent.resumeToken,
       minUpdateIntervalMs: durationOf(found, "min_update_interval", sent.minUpdateInterval, UPDATE_INTERVAL),
       heartbeatIntervalMs: durationOf(found, "heartbeat_interval", sent.heartbeatInterval, HEARTBEAT_INTERVAL),

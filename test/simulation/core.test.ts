@@ -45,4 +45,6 @@ test("every sabotage fits the code that it is of", () => {
   });
   expect(misfits.map(({ name }) => name)).toEqual([]);
   expect(SABOTAGES.length).toBeGreaterThanOrEqual(12);
+  const names = SABOTAGES.map(({ name }) => name);
+  expect(REGRESSIONS.map(({ sabotage }) => sabotage).filter((name) => !names.includes(name))).toEqual([]);
 });

@@ -16,7 +16,7 @@ import type { Message, UnknownEnum } from "@bufbuild/protobuf";
  * Describes the file metering/v1/metering_service.proto.
  */
 export const file_metering_v1_metering_service: GenFile = /*@__PURE__*/
-  fileDesc("CiJtZXRlcmluZy92MS9tZXRlcmluZ19zZXJ2aWNlLnByb3RvEgttZXRlcmluZy52MSI+ChJSZWNvcmRVc2FnZVJlcXVlc3QSKAoGcmVjb3JkGAEgASgLMhgubWV0ZXJpbmcudjEuVXNhZ2VSZWNvcmQihwEKE1JlY29yZFVzYWdlUmVzcG9uc2USKwoHb3V0Y29tZRgBIAEoDjIaLm1ldGVyaW5nLnYxLlJlY29yZE91dGNvbWUSGQoRY29uc2lzdGVuY3lfdG9rZW4YAiABKAkSKAoGbGltaXRzGAMgAygLMhgubWV0ZXJpbmcudjEuTGltaXRTdGF0dXMiTAoXQmF0Y2hSZWNvcmRVc2FnZVJlcXVlc3QSMQoIcmVxdWVzdHMYASADKAsyHy5tZXRlcmluZy52MS5SZWNvcmRVc2FnZVJlcXVlc3QiyAEKGEJhdGNoUmVjb3JkVXNhZ2VSZXNwb25zZRI9CgdyZXN1bHRzGAEgAygLMiwubWV0ZXJpbmcudjEuQmF0Y2hSZWNvcmRVc2FnZVJlc3BvbnNlLlJlc3VsdBptCgZSZXN1bHQSNAoIcmVzcG9uc2UYASABKAsyIC5tZXRlcmluZy52MS5SZWNvcmRVc2FnZVJlc3BvbnNlSAASIwoFZXJyb3IYAiABKAsyEi5nb29nbGUucnBjLlN0YXR1c0gAQggKBnJlc3VsdCKEAwoPR2V0VXNhZ2VSZXF1ZXN0EhMKC2N1c3RvbWVyX2lkGAEgASgJEioKBnBlcmlvZBgCIAEoDjIYLm1ldGVyaW5nLnYxLk5hbWVkUGVyaW9kSAASKQoIaW50ZXJ2YWwYAyABKAsyFS5tZXRlcmluZy52MS5JbnRlcnZhbEgAEhEKCXRpbWVfem9uZRgEIAEoCRISCgphcGlfa2V5X2lkGAUgASgJEg4KBm1vZGVscxgGIAMoCRIOCgZtZXRlcnMYByADKAkSLAoLd2luZG93X3NpemUYCCABKA4yFy5tZXRlcmluZy52MS5XaW5kb3dTaXplEi0KCGdyb3VwX2J5GAkgAygOMhsubWV0ZXJpbmcudjEuVXNhZ2VEaW1lbnNpb24SFwoPZ3JvdXBfYnlfbGFiZWxzGAogAygJEhkKEWNvbnNpc3RlbmN5X3Rva2VuGAsgASgJEhEKCXBhZ2Vfc2l6ZRgMIAEoBRISCgpwYWdlX3Rva2VuGA0gASgJQgYKBG92ZXIirgIKEEdldFVzYWdlUmVzcG9uc2USJwoIaW50ZXJ2YWwYASABKAsyFS5tZXRlcmluZy52MS5JbnRlcnZhbBITCgt0b2tlbnNfdXNlZBgCIAEoAxIQCghyZXF1ZXN0cxgDIAEoAxInCgZ0b3RhbHMYBCADKAsyFy5tZXRlcmluZy52MS5Vc2FnZVRvdGFsEhcKD25leHRfcGFnZV90b2tlbhgFIAEoCRIoCgZsaW1pdHMYBiADKAsyGC5tZXRlcmluZy52MS5MaW1pdFN0YXR1cxIqCgdiaWxsaW5nGAcgASgLMhkubWV0ZXJpbmcudjEuQmlsbGluZ1N0YXRlEjIKDndhdGVybWFya190aW1lGAggASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCKrAgoSU3RyZWFtVXNhZ2VSZXF1ZXN0EhMKC2N1c3RvbWVyX2lkGAEgASgJEhIKCmFwaV9rZXlfaWQYAiABKAkSDgoGbWV0ZXJzGAMgAygJEi0KCGdyb3VwX2J5GAQgAygOMhsubWV0ZXJpbmcudjEuVXNhZ2VEaW1lbnNpb24SKAoGcGVyaW9kGAUgASgOMhgubWV0ZXJpbmcudjEuTmFtZWRQZXJpb2QSFAoMcmVzdW1lX3Rva2VuGAYgASgMEjYKE21pbl91cGRhdGVfaW50ZXJ2YWwYByABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SNQoSaGVhcnRiZWF0X2ludGVydmFsGAggASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uIsEDChNTdHJlYW1Vc2FnZVJlc3BvbnNlEj0KCHNuYXBzaG90GAEgASgLMikubWV0ZXJpbmcudjEuU3RyZWFtVXNhZ2VSZXNwb25zZS5TbmFwc2hvdEgAEjkKBnVwZGF0ZRgCIAEoCzInLm1ldGVyaW5nLnYxLlN0cmVhbVVzYWdlUmVzcG9uc2UuVXBkYXRlSAASPwoJaGVhcnRiZWF0GAMgASgLMioubWV0ZXJpbmcudjEuU3RyZWFtVXNhZ2VSZXNwb25zZS5IZWFydGJlYXRIABIUCgxyZXN1bWVfdG9rZW4YBCABKAwSMgoOd2F0ZXJtYXJrX3RpbWUYBSABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wGlwKCFNuYXBzaG90EicKCGludGVydmFsGAEgASgLMhUubWV0ZXJpbmcudjEuSW50ZXJ2YWwSJwoGdG90YWxzGAIgAygLMhcubWV0ZXJpbmcudjEuVXNhZ2VUb3RhbBoxCgZVcGRhdGUSJwoGdG90YWxzGAEgAygLMhcubWV0ZXJpbmcudjEuVXNhZ2VUb3RhbBoLCglIZWFydGJlYXRCBwoFZXZlbnQqagoNUmVjb3JkT3V0Y29tZRIeChpSRUNPUkRfT1VUQ09NRV9VTlNQRUNJRklFRBAAEhsKF1JFQ09SRF9PVVRDT01FX1JFQ09SREVEEAESHAoYUkVDT1JEX09VVENPTUVfRFVQTElDQVRFEAIy8AIKD01ldGVyaW5nU2VydmljZRJVCgtSZWNvcmRVc2FnZRIfLm1ldGVyaW5nLnYxLlJlY29yZFVzYWdlUmVxdWVzdBogLm1ldGVyaW5nLnYxLlJlY29yZFVzYWdlUmVzcG9uc2UiA5ACAhJkChBCYXRjaFJlY29yZFVzYWdlEiQubWV0ZXJpbmcudjEuQmF0Y2hSZWNvcmRVc2FnZVJlcXVlc3QaJS5tZXRlcmluZy52MS5CYXRjaFJlY29yZFVzYWdlUmVzcG9uc2UiA5ACAhJMCghHZXRVc2FnZRIcLm1ldGVyaW5nLnYxLkdldFVzYWdlUmVxdWVzdBodLm1ldGVyaW5nLnYxLkdldFVzYWdlUmVzcG9uc2UiA5ACARJSCgtTdHJlYW1Vc2FnZRIfLm1ldGVyaW5nLnYxLlN0cmVhbVVzYWdlUmVxdWVzdBogLm1ldGVyaW5nLnYxLlN0cmVhbVVzYWdlUmVzcG9uc2UwAWIGcHJvdG8z", [file_google_protobuf_duration, file_google_protobuf_timestamp, file_google_rpc_status, file_metering_v1_usage]);
+  fileDesc("CiJtZXRlcmluZy92MS9tZXRlcmluZ19zZXJ2aWNlLnByb3RvEgttZXRlcmluZy52MSI+ChJSZWNvcmRVc2FnZVJlcXVlc3QSKAoGcmVjb3JkGAEgASgLMhgubWV0ZXJpbmcudjEuVXNhZ2VSZWNvcmQihwEKE1JlY29yZFVzYWdlUmVzcG9uc2USKwoHb3V0Y29tZRgBIAEoDjIaLm1ldGVyaW5nLnYxLlJlY29yZE91dGNvbWUSGQoRY29uc2lzdGVuY3lfdG9rZW4YAiABKAkSKAoGbGltaXRzGAMgAygLMhgubWV0ZXJpbmcudjEuTGltaXRTdGF0dXMiTAoXQmF0Y2hSZWNvcmRVc2FnZVJlcXVlc3QSMQoIcmVxdWVzdHMYASADKAsyHy5tZXRlcmluZy52MS5SZWNvcmRVc2FnZVJlcXVlc3QiyAEKGEJhdGNoUmVjb3JkVXNhZ2VSZXNwb25zZRI9CgdyZXN1bHRzGAEgAygLMiwubWV0ZXJpbmcudjEuQmF0Y2hSZWNvcmRVc2FnZVJlc3BvbnNlLlJlc3VsdBptCgZSZXN1bHQSNAoIcmVzcG9uc2UYASABKAsyIC5tZXRlcmluZy52MS5SZWNvcmRVc2FnZVJlc3BvbnNlSAASIwoFZXJyb3IYAiABKAsyEi5nb29nbGUucnBjLlN0YXR1c0gAQggKBnJlc3VsdCKEAwoPR2V0VXNhZ2VSZXF1ZXN0EhMKC2N1c3RvbWVyX2lkGAEgASgJEioKBnBlcmlvZBgCIAEoDjIYLm1ldGVyaW5nLnYxLk5hbWVkUGVyaW9kSAASKQoIaW50ZXJ2YWwYAyABKAsyFS5tZXRlcmluZy52MS5JbnRlcnZhbEgAEhEKCXRpbWVfem9uZRgEIAEoCRISCgphcGlfa2V5X2lkGAUgASgJEg4KBm1vZGVscxgGIAMoCRIOCgZtZXRlcnMYByADKAkSLAoLd2luZG93X3NpemUYCCABKA4yFy5tZXRlcmluZy52MS5XaW5kb3dTaXplEi0KCGdyb3VwX2J5GAkgAygOMhsubWV0ZXJpbmcudjEuVXNhZ2VEaW1lbnNpb24SFwoPZ3JvdXBfYnlfbGFiZWxzGAogAygJEhkKEWNvbnNpc3RlbmN5X3Rva2VuGAsgASgJEhEKCXBhZ2Vfc2l6ZRgMIAEoBRISCgpwYWdlX3Rva2VuGA0gASgJQgYKBG92ZXIirgIKEEdldFVzYWdlUmVzcG9uc2USJwoIaW50ZXJ2YWwYASABKAsyFS5tZXRlcmluZy52MS5JbnRlcnZhbBITCgt0b2tlbnNfdXNlZBgCIAEoAxIQCghyZXF1ZXN0cxgDIAEoAxInCgZ0b3RhbHMYBCADKAsyFy5tZXRlcmluZy52MS5Vc2FnZVRvdGFsEhcKD25leHRfcGFnZV90b2tlbhgFIAEoCRIoCgZsaW1pdHMYBiADKAsyGC5tZXRlcmluZy52MS5MaW1pdFN0YXR1cxIqCgdiaWxsaW5nGAcgASgLMhkubWV0ZXJpbmcudjEuQmlsbGluZ1N0YXRlEjIKDndhdGVybWFya190aW1lGAggASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCJXChJDaGVja0xpbWl0c1JlcXVlc3QSEwoLY3VzdG9tZXJfaWQYASABKAkSEgoKYXBpX2tleV9pZBgCIAEoCRIYChBlc3RpbWF0ZWRfdG9rZW5zGAMgASgDIj8KE0NoZWNrTGltaXRzUmVzcG9uc2USKAoGbGltaXRzGAEgAygLMhgubWV0ZXJpbmcudjEuTGltaXRTdGF0dXMiqwIKElN0cmVhbVVzYWdlUmVxdWVzdBITCgtjdXN0b21lcl9pZBgBIAEoCRISCgphcGlfa2V5X2lkGAIgASgJEg4KBm1ldGVycxgDIAMoCRItCghncm91cF9ieRgEIAMoDjIbLm1ldGVyaW5nLnYxLlVzYWdlRGltZW5zaW9uEigKBnBlcmlvZBgFIAEoDjIYLm1ldGVyaW5nLnYxLk5hbWVkUGVyaW9kEhQKDHJlc3VtZV90b2tlbhgGIAEoDBI2ChNtaW5fdXBkYXRlX2ludGVydmFsGAcgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEjUKEmhlYXJ0YmVhdF9pbnRlcnZhbBgIIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbiLBAwoTU3RyZWFtVXNhZ2VSZXNwb25zZRI9CghzbmFwc2hvdBgBIAEoCzIpLm1ldGVyaW5nLnYxLlN0cmVhbVVzYWdlUmVzcG9uc2UuU25hcHNob3RIABI5CgZ1cGRhdGUYAiABKAsyJy5tZXRlcmluZy52MS5TdHJlYW1Vc2FnZVJlc3BvbnNlLlVwZGF0ZUgAEj8KCWhlYXJ0YmVhdBgDIAEoCzIqLm1ldGVyaW5nLnYxLlN0cmVhbVVzYWdlUmVzcG9uc2UuSGVhcnRiZWF0SAASFAoMcmVzdW1lX3Rva2VuGAQgASgMEjIKDndhdGVybWFya190aW1lGAUgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBpcCghTbmFwc2hvdBInCghpbnRlcnZhbBgBIAEoCzIVLm1ldGVyaW5nLnYxLkludGVydmFsEicKBnRvdGFscxgCIAMoCzIXLm1ldGVyaW5nLnYxLlVzYWdlVG90YWwaMQoGVXBkYXRlEicKBnRvdGFscxgBIAMoCzIXLm1ldGVyaW5nLnYxLlVzYWdlVG90YWwaCwoJSGVhcnRiZWF0QgcKBWV2ZW50KmoKDVJlY29yZE91dGNvbWUSHgoaUkVDT1JEX09VVENPTUVfVU5TUEVDSUZJRUQQABIbChdSRUNPUkRfT1VUQ09NRV9SRUNPUkRFRBABEhwKGFJFQ09SRF9PVVRDT01FX0RVUExJQ0FURRACMscDCg9NZXRlcmluZ1NlcnZpY2USVQoLUmVjb3JkVXNhZ2USHy5tZXRlcmluZy52MS5SZWNvcmRVc2FnZVJlcXVlc3QaIC5tZXRlcmluZy52MS5SZWNvcmRVc2FnZVJlc3BvbnNlIgOQAgISZAoQQmF0Y2hSZWNvcmRVc2FnZRIkLm1ldGVyaW5nLnYxLkJhdGNoUmVjb3JkVXNhZ2VSZXF1ZXN0GiUubWV0ZXJpbmcudjEuQmF0Y2hSZWNvcmRVc2FnZVJlc3BvbnNlIgOQAgISTAoIR2V0VXNhZ2USHC5tZXRlcmluZy52MS5HZXRVc2FnZVJlcXVlc3QaHS5tZXRlcmluZy52MS5HZXRVc2FnZVJlc3BvbnNlIgOQAgESVQoLQ2hlY2tMaW1pdHMSHy5tZXRlcmluZy52MS5DaGVja0xpbWl0c1JlcXVlc3QaIC5tZXRlcmluZy52MS5DaGVja0xpbWl0c1Jlc3BvbnNlIgOQAgESUgoLU3RyZWFtVXNhZ2USHy5tZXRlcmluZy52MS5TdHJlYW1Vc2FnZVJlcXVlc3QaIC5tZXRlcmluZy52MS5TdHJlYW1Vc2FnZVJlc3BvbnNlMAFiBnByb3RvMw", [file_google_protobuf_duration, file_google_protobuf_timestamp, file_google_rpc_status, file_metering_v1_usage]);
 
 /**
  * Request of RecordUsage.
@@ -60,7 +60,8 @@ export type RecordUsageResponse = Message<"metering.v1.RecordUsageResponse"> & {
   consistencyToken: string;
 
   /**
-   * Limits of record.api_key_id after this record; empty where it has none.
+   * Limits of record.api_key_id after this record and what was counted beside it; empty where it has none, or what is left is not known
+   * in time: a record is never held up, or refused, for its limits.
    *
    * @generated from field: repeated metering.v1.LimitStatus limits = 3;
    */
@@ -338,13 +339,70 @@ export const GetUsageResponseSchema: GenMessage<GetUsageResponse> = /*@__PURE__*
   messageDesc(file_metering_v1_metering_service, 5);
 
 /**
+ * Request of CheckLimits.
+ *
+ * @generated from message metering.v1.CheckLimitsRequest
+ */
+export type CheckLimitsRequest = Message<"metering.v1.CheckLimitsRequest"> & {
+  /**
+   * Required. 1..128 characters.
+   *
+   * @generated from field: string customer_id = 1;
+   */
+  customerId: string;
+
+  /**
+   * Required. 1..128 characters.
+   *
+   * @generated from field: string api_key_id = 2;
+   */
+  apiKeyId: string;
+
+  /**
+   * What the work is going to use, by estimate, of the meters that count towards limits. 0..10^18; 0: nothing is estimated.
+   *
+   * @generated from field: int64 estimated_tokens = 3;
+   */
+  estimatedTokens: bigint;
+};
+
+/**
+ * Describes the message metering.v1.CheckLimitsRequest.
+ * Use `create(CheckLimitsRequestSchema)` to create a new message.
+ */
+export const CheckLimitsRequestSchema: GenMessage<CheckLimitsRequest> = /*@__PURE__*/
+  messageDesc(file_metering_v1_metering_service, 6);
+
+/**
+ * Response of CheckLimits.
+ *
+ * @generated from message metering.v1.CheckLimitsResponse
+ */
+export type CheckLimitsResponse = Message<"metering.v1.CheckLimitsResponse"> & {
+  /**
+   * As of now; empty where the key has none.
+   *
+   * @generated from field: repeated metering.v1.LimitStatus limits = 1;
+   */
+  limits: LimitStatus[];
+};
+
+/**
+ * Describes the message metering.v1.CheckLimitsResponse.
+ * Use `create(CheckLimitsResponseSchema)` to create a new message.
+ */
+export const CheckLimitsResponseSchema: GenMessage<CheckLimitsResponse> = /*@__PURE__*/
+  messageDesc(file_metering_v1_metering_service, 7);
+
+/**
  * Request of StreamUsage.
  *
  * @generated from message metering.v1.StreamUsageRequest
  */
 export type StreamUsageRequest = Message<"metering.v1.StreamUsageRequest"> & {
   /**
-   * Required, 1..128 characters, but with the scope to read every customer: then empty means all of them.
+   * Required, 1..128 characters, but with the scope to read every customer. Then empty means all of them: totals of the customers that used
+   * most tokens in the last quarter of an hour, most first, at most 50, not split, and sent no oftener than once a second.
    *
    * @generated from field: string customer_id = 1;
    */
@@ -372,7 +430,7 @@ export type StreamUsageRequest = Message<"metering.v1.StreamUsageRequest"> & {
   groupBy: UsageDimension[];
 
   /**
-   * Totals run from the start of this period.
+   * Totals run from the start of this period. Over all customers a calendar's, the current month where unspecified.
    *
    * @generated from field: metering.v1.NamedPeriod period = 5;
    */
@@ -405,7 +463,7 @@ export type StreamUsageRequest = Message<"metering.v1.StreamUsageRequest"> & {
  * Use `create(StreamUsageRequestSchema)` to create a new message.
  */
 export const StreamUsageRequestSchema: GenMessage<StreamUsageRequest> = /*@__PURE__*/
-  messageDesc(file_metering_v1_metering_service, 6);
+  messageDesc(file_metering_v1_metering_service, 8);
 
 /**
  * One event of StreamUsage.
@@ -464,11 +522,11 @@ export type StreamUsageResponse = Message<"metering.v1.StreamUsageResponse"> & {
  * Use `create(StreamUsageResponseSchema)` to create a new message.
  */
 export const StreamUsageResponseSchema: GenMessage<StreamUsageResponse> = /*@__PURE__*/
-  messageDesc(file_metering_v1_metering_service, 7);
+  messageDesc(file_metering_v1_metering_service, 9);
 
 /**
  * All totals, in place of all that came before: one that is missing is 0. Sent first, and again when the period rolls over, or when
- * totals changed since the resume_token.
+ * totals changed since the resume_token. Over all customers also when others are listed; a customer that is missing is no longer listed.
  *
  * @generated from message metering.v1.StreamUsageResponse.Snapshot
  */
@@ -493,7 +551,7 @@ export type StreamUsageResponse_Snapshot = Message<"metering.v1.StreamUsageRespo
  * Use `create(StreamUsageResponse_SnapshotSchema)` to create a new message.
  */
 export const StreamUsageResponse_SnapshotSchema: GenMessage<StreamUsageResponse_Snapshot> = /*@__PURE__*/
-  messageDesc(file_metering_v1_metering_service, 7, 0);
+  messageDesc(file_metering_v1_metering_service, 9, 0);
 
 /**
  * Changed totals, absolute and coalesced, never deltas. They go down where a record was voided; one that nothing is left of comes as 0.
@@ -514,7 +572,7 @@ export type StreamUsageResponse_Update = Message<"metering.v1.StreamUsageRespons
  * Use `create(StreamUsageResponse_UpdateSchema)` to create a new message.
  */
 export const StreamUsageResponse_UpdateSchema: GenMessage<StreamUsageResponse_Update> = /*@__PURE__*/
-  messageDesc(file_metering_v1_metering_service, 7, 1);
+  messageDesc(file_metering_v1_metering_service, 9, 1);
 
 /**
  * Nothing changed; only the token and the watermark advance.
@@ -529,7 +587,7 @@ export type StreamUsageResponse_Heartbeat = Message<"metering.v1.StreamUsageResp
  * Use `create(StreamUsageResponse_HeartbeatSchema)` to create a new message.
  */
 export const StreamUsageResponse_HeartbeatSchema: GenMessage<StreamUsageResponse_Heartbeat> = /*@__PURE__*/
-  messageDesc(file_metering_v1_metering_service, 7, 2);
+  messageDesc(file_metering_v1_metering_service, 9, 2);
 
 /**
  * How a record ended.
@@ -611,6 +669,20 @@ export const MeteringService: GenService<{
     methodKind: "unary";
     input: typeof GetUsageRequestSchema;
     output: typeof GetUsageResponseSchema;
+  },
+  /**
+   * What is left of a key's limits, to be asked before the work is done. Reserves nothing and counts nothing.
+   * RESOURCE_EXHAUSTED with reason LIMIT_REACHED, where the key's tier refuses and a limit is used up, or less is left than estimated:
+   * with customer_id, api_key_id, window, limit, remaining and reset_time in metadata, and RetryInfo until it resets, unless the estimate
+   * is above the limit itself. FAILED_PRECONDITION with reason API_KEY_DISABLED. UNAVAILABLE says nothing of the limits: go ahead or not, as
+   * it suits you. A key that is not defined has no limits: that is no error.
+   *
+   * @generated from rpc metering.v1.MeteringService.CheckLimits
+   */
+  checkLimits: {
+    methodKind: "unary";
+    input: typeof CheckLimitsRequestSchema;
+    output: typeof CheckLimitsResponseSchema;
   },
   /**
    * A snapshot, then changed totals as they happen. Ends UNAVAILABLE when the server drains: reconnect with the last resume_token.

@@ -8,18 +8,32 @@ export interface InvoicedPeriodRow {
   readonly endMs: number;
   /** Of the draft; undefined once it is final. */
   readonly finalizesMs: number | undefined;
-  /** Undefined while it is a draft. */
+  /** Undefined while it is a draft, as what follows. */
   readonly billed: bigint | undefined;
+  readonly finalizedMs: number | undefined;
   closed: boolean;
 }
 
 export class Billing {
   /** Stripe customers by customer. */
   readonly mapped = new Map<string, string>();
+  /** All that ever paid for a customer. */
+  readonly #payers = new Map<string, Set<string>>();
   readonly #periods = new Map<string, InvoicedPeriodRow>();
 
   get periods(): readonly InvoicedPeriodRow[] {
     return [...this.#periods.values()];
+  }
+
+  map(customerId: string, stripeCustomerId: string): void {
+    for (const one of [this.stripeCustomerOf(customerId), stripeCustomerId])
+      if (one !== undefined) this.#payers.set(customerId, (this.#payers.get(customerId) ?? new Set()).add(one));
+    this.mapped.set(customerId, stripeCustomerId);
+  }
+
+  payersOf(customerId: string): readonly string[] {
+    const now = this.stripeCustomerOf(customerId);
+    return [...(this.#payers.get(customerId) ?? (now === undefined ? [] : [now]))];
   }
 
   stripeCustomerOf(customerId: string): string | undefined {

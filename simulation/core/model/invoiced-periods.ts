@@ -2,6 +2,7 @@
 import type { ClosingStep } from "../../../src/app/ports/invoiced-periods.ts";
 import type { LeaseGrant } from "../../../src/app/ports/reports.ts";
 import type { InvoicedPeriod, PeriodClosing } from "../../../src/domain/invoiced-period.ts";
+import { FINALIZATION_MARGIN_MS } from "../../../src/domain/late-usage.ts";
 import { compareText } from "../../../src/domain/usage-record.ts";
 import type { Billing, InvoicedPeriodRow } from "./billing.ts";
 import type { ModelLease } from "./lease.ts";
@@ -88,6 +89,10 @@ export class ModelInvoicedPeriods {
       endMs,
       billed: period.billed ?? 0n,
       counted: accepted.reduce((sum, { value }) => sum + value, 0n),
+      takenBackLate: accepted
+        .filter(({ kind, value }) => value < 0n && kind !== "drift" && kind !== "unbilled")
+        .filter(({ settledMs }) => (settledMs ?? 0) >= (period.finalizedMs ?? 0) - FINALIZATION_MARGIN_MS)
+        .reduce((sum, { value }) => sum + value, 0n),
       window: { customerId, eventName, payload, windowStartMs, nextSequence },
       periodOpen: true,
     };

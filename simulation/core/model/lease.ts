@@ -5,6 +5,8 @@ export class ModelLease {
   readonly #nowMs: () => number;
   #epoch = 0n;
   #expiresMs = Number.NEGATIVE_INFINITY;
+  #holder = "";
+  readonly #epochs = new Map<string, bigint>();
   readonly #onGrant: (epoch: bigint, holder: string) => void;
 
   constructor(nowMs: () => number, onGrant: (epoch: bigint, holder: string) => void = () => {}) {
@@ -16,8 +18,20 @@ export class ModelLease {
     if (this.#expiresMs > this.#nowMs()) return undefined;
     this.#epoch += 1n;
     this.#expiresMs = this.#nowMs() + ttlMs;
+    this.#holder = holder;
+    this.#epochs.set(holder, this.#epoch);
     this.#onGrant(this.#epoch, holder);
     return { epoch: this.#epoch, ttlMs };
+  }
+
+  /** The last epoch that somebody led in; undefined: it never led. */
+  epochOf(holder: string): bigint | undefined {
+    return this.#epochs.get(holder);
+  }
+
+  /** Who holds it now; undefined: nobody. */
+  get holder(): string | undefined {
+    return this.#expiresMs > this.#nowMs() ? this.#holder : undefined;
   }
 
   renew({ epoch, ttlMs }: LeaseGrant): LeaseGrant | undefined {

@@ -1,8 +1,17 @@
 // The ledger's tables, and the apply, as plainly as they can be said. Each method is one transaction: all of it at one instant, or none.
-import type { ApplyOutcome, ApplyResult, CursorMove, ShardState } from "../../../src/app/ports/ledger.ts";
+import type {
+  ApplyOutcome,
+  ApplyResult,
+  CursorMove,
+  ShardState,
+  VoidedRecord,
+  VoidRequest,
+  VoidResult,
+} from "../../../src/app/ports/ledger.ts";
 import { FIRST_ENTRY_ID } from "../../../src/domain/entry-id.ts";
 import type { MeterCatalog } from "../../../src/domain/meter.ts";
-import { type RollupDelta, sumBatch } from "../../../src/domain/rollup.ts";
+import { type BatchSums, negated, type RollupDelta, type Series, sumBatch } from "../../../src/domain/rollup.ts";
+import { shardOf } from "../../../src/domain/shard.ts";
 import type { UsageRecord } from "../../../src/domain/usage-record.ts";
 
 export interface Gap {
@@ -28,9 +37,15 @@ export interface WindowRow {
   nextSequence: number;
 }
 
+/** A sum of a series, in a quarter-hour or a day. */
+export type RollupRow = { -readonly [K in keyof RollupDelta]: RollupDelta[K] };
+
 /** Told what the ledger does. */
 export interface LedgerWatcher {
-  applied(record: UsageRecord): void;
+  /** `version`: of the record's shard, from which on it is in the sums. */
+  applied(record: UsageRecord, version: bigint): void;
+  /** Its sums are taken back, from this version on. */
+  voided(record: UsageRecord, version: bigint): void;
   refused(record: UsageRecord): void;
   watermark(shard: number, beforeMs: number | undefined, afterMs: number): void;
 }
@@ -41,8 +56,14 @@ export class ModelLedger {
   /** Fingerprints by identity. */
   readonly keys = new Map<string, string>();
   readonly windows = new Map<string, WindowRow>();
-  readonly quarterHours = new Map<string, bigint>();
-  readonly days = new Map<string, bigint>();
+  readonly quarterHours = new Map<string, RollupRow>();
+  readonly days = new Map<string, RollupRow>();
+  readonly series = new Map<string, Series>();
+  /** By identity, as what follows. */
+  readonly records = new Map<string, UsageRecord>();
+  readonly voids = new Map<string, VoidedRecord>();
+  /** By shard. */
+  readonly versions: bigint[];
   /** Billing-period boundaries, by customer. */
   readonly boundaries = new Map<string, readonly number[]>();
   readonly #catalog: MeterCatalog;
@@ -51,6 +72,7 @@ export class ModelLedger {
   constructor(shardCount: number, catalog: MeterCatalog, watcher: LedgerWatcher) {
     this.#catalog = catalog;
     this.#watcher = watcher;
+    this.versions = Array.from({ length: shardCount }, () => 0n);
     this.shardRows = Array.from({ length: shardCount }, (_, shard) => {
       return { shard, epoch: "", cursor: FIRST_ENTRY_ID, watermarkMs: undefined };
     });
@@ -63,6 +85,8 @@ export class ModelLedger {
         return { kind: "cursor_moved" };
       row.cursor = move.toEntryId;
     }
+    const shards = move === undefined ? records.map((record) => this.#shardOf(record)) : [move.shard];
+    for (const shard of new Set(shards)) this.#changed(shard);
     const outcomes = records.map((record): ApplyOutcome => {
       const identity = identityOf(record);
       const known = this.keys.get(identity);
@@ -87,6 +111,7 @@ export class ModelLedger {
     if (fromEpoch !== "") this.#gap(row, toEpoch, nowMs);
     row.epoch = toEpoch;
     row.cursor = FIRST_ENTRY_ID;
+    this.#changed(shard);
     return true;
   }
 
@@ -100,6 +125,18 @@ export class ModelLedger {
       const row = this.shardRows[shard];
       if (row?.epoch === epoch && row.cursor === cursor && watermarkMs !== undefined) this.#raise(shard, watermarkMs);
     }
+  }
+
+  #shardOf({ customerId }: Pick<UsageRecord, "customerId">): number {
+    return shardOf(customerId, this.shardRows.length);
+  }
+
+  versionOf(shard: number): bigint {
+    return this.versions[shard] ?? 0n;
+  }
+
+  #changed(shard: number): void {
+    this.versions[shard] = this.versionOf(shard) + 1n;
   }
 
   #raise(shard: number, watermarkMs: number): void {
@@ -121,13 +158,38 @@ export class ModelLedger {
   #write(records: readonly UsageRecord[]): void {
     if (records.length === 0) return;
     const sums = sumBatch(records, this.#catalog, (customerId) => this.boundaries.get(customerId) ?? []);
-    for (const { customerId, eventName, payload, windowStartMs, windowEndMs, quantity } of sums.pending) {
+    this.#add(sums);
+    for (const record of records) {
+      this.records.set(identityOf(record), record);
+      this.#watcher.applied(record, this.versionOf(this.#shardOf(record)));
+    }
+  }
+
+  voidRecord({ reason, ...of }: VoidRequest, nowMs: number): VoidResult {
+    const identity = identityOf(of);
+    const record = this.records.get(identity);
+    if (record === undefined) return { kind: "not_found" };
+    const before = this.voids.get(identity);
+    if (before !== undefined) return { kind: "already_voided", record: before };
+    this.#changed(this.#shardOf(record));
+    const sums = sumBatch([record], this.#catalog, (customerId) => this.boundaries.get(customerId) ?? []);
+    this.#add(negated(sums));
+    for (const rows of [this.quarterHours, this.days]) clearEmpty(rows, [...sums.quarterHours, ...sums.days]);
+    const { eventTimeMs, measurements } = record;
+    const voided = { eventTimeMs, measurements, reason, voidedAtMs: nowMs };
+    this.voids.set(identity, voided);
+    this.#watcher.voided(record, this.versionOf(this.#shardOf(record)));
+    return { kind: "voided", record: voided };
+  }
+
+  #add({ series, quarterHours, days, pending }: BatchSums): void {
+    for (const { customerId, eventName, payload, windowStartMs, windowEndMs, quantity } of pending) {
       const window = this.windowAt({ customerId, eventName, payload, windowStartMs }, windowEndMs);
       window.total += quantity;
     }
-    addAll(this.quarterHours, sums.quarterHours);
-    addAll(this.days, sums.days);
-    for (const record of records) this.#watcher.applied(record);
+    for (const one of series) this.series.set(one.seriesId, one);
+    addAll(this.quarterHours, quarterHours);
+    addAll(this.days, days);
   }
 
   /** The window's row; made, empty, where it is not there. */
@@ -154,9 +216,22 @@ export function identityOf({ customerId, idempotencyKey }: Pick<UsageRecord, "cu
   return `${customerId} ${idempotencyKey}`;
 }
 
-function addAll(sums: Map<string, bigint>, deltas: readonly RollupDelta[]): void {
-  for (const { seriesId, windowStartMs, quantity } of deltas) {
+function clearEmpty(rows: Map<string, RollupRow>, deltas: readonly RollupDelta[]): void {
+  for (const { seriesId, windowStartMs } of deltas) {
     const key = `${seriesId} ${windowStartMs}`;
-    sums.set(key, (sums.get(key) ?? 0n) + quantity);
+    const row = rows.get(key);
+    if (row?.recordCount === 0n && row.quantity === 0n) rows.delete(key);
+  }
+}
+
+function addAll(rows: Map<string, RollupRow>, deltas: readonly RollupDelta[]): void {
+  for (const delta of deltas) {
+    const key = `${delta.seriesId} ${delta.windowStartMs}`;
+    const row = rows.get(key);
+    if (row === undefined) rows.set(key, { ...delta });
+    else {
+      row.quantity += delta.quantity;
+      row.recordCount += delta.recordCount;
+    }
   }
 }

@@ -23,8 +23,8 @@ import { compareText } from "../../../src/domain/usage-record.ts";
 import { DAY_MS, type Interval, MINUTE_MS } from "../../../src/domain/window.ts";
 import type { Billing } from "./billing.ts";
 import type { ModelLease } from "./lease.ts";
-import { type ModelLedger, type WindowRow, windowName } from "./ledger.ts";
-import { isOpen, type ReportRow } from "./report-row.ts";
+import { type ModelLedger, type WindowKey, type WindowRow, windowName } from "./ledger.ts";
+import { isOpen, mayCount, type ReportRow, reportOf } from "./report-row.ts";
 
 const HOUR_MS = 60 * MINUTE_MS;
 
@@ -37,7 +37,8 @@ export interface RequestedHour {
 
 /** Told what is frozen. */
 export interface OutboxWatcher {
-  frozen(report: PlannedReport, window: WindowRow, periodClosed: boolean): void;
+  /** `held`: what is held of the window by now, and surely not counted. */
+  frozen(report: PlannedReport, window: WindowRow, periodClosed: boolean, held: bigint): void;
 }
 
 export interface OutboxOptions {
@@ -99,20 +100,41 @@ export class ModelOutbox {
       stripeCustomerId,
       ...this.#billingTime(stripeCustomerId, window.eventName, window.windowStartMs),
       held: this.#heldOf(window),
+      elsewhere: this.#elsewhereOf(window, stripeCustomerId),
     };
   }
 
-  #heldOf(window: WindowRow): PendingWindow["held"] {
-    const held = [...this.reports.values()]
+  #elsewhereOf(window: WindowRow, stripeCustomerId: string): PendingWindow["elsewhere"] {
+    if (window.total >= window.reported) return [];
+    const counting = [...this.reports.values()].filter(
+      (r) => windowName(r) === windowName(window) && r.stripeCustomerId !== stripeCustomerId && mayCount(r),
+    );
+    return [...Map.groupBy(counting, (r) => r.stripeCustomerId)]
+      .map(([other, its]) => ({ other, quantity: sumOf(its), last: Math.max(...its.map((r) => r.sequence)) }))
+      .filter(({ quantity }) => quantity > 0n)
+      .sort((a, b) => b.last - a.last)
+      .map(({ other, quantity }) => {
+        const time = this.#billingTime(other, window.eventName, window.windowStartMs);
+        return { stripeCustomerId: other, quantity, ...time };
+      });
+  }
+
+  #heldReports(window: WindowKey): readonly ReportRow[] {
+    return [...this.reports.values()]
       .filter((report) => report.state === "held" && report.reason !== HELD_OUTCOME_UNKNOWN && report.kind !== "cancel")
       .filter(({ customerId, eventName, payload, windowStartMs }) => {
         const isOf = customerId === window.customerId && eventName === window.eventName;
         return isOf && payload === window.payload && windowStartMs === window.windowStartMs;
-      })
-      .sort((a, b) => (a.value === b.value ? a.sequence - b.sequence : a.value > b.value ? -1 : 1));
+      });
+  }
+
+  #heldOf(window: WindowRow): PendingWindow["held"] {
+    const held = this.#heldReports(window).toSorted((a, b) =>
+      a.value === b.value ? a.sequence - b.sequence : a.value > b.value ? -1 : 1,
+    );
     const [first] = held;
     if (first === undefined || window.total >= window.reported) return undefined;
-    return { quantity: held.reduce((sum, { value }) => sum + value, 0n), reason: first.reason };
+    return { quantity: sumOf(held), reason: first.reason };
   }
 
   #billingTime(stripeCustomerId: string, eventName: string, timeMs: number) {
@@ -138,6 +160,7 @@ export class ModelOutbox {
       const window = ledger.windows.get(windowName(report));
       if (window === undefined) throw new Error(`no window for ${report.identifier}`);
       const { heldFor, ...frozen } = report;
+      const held = report.value < 0n ? sumOf(this.#heldReports(report)) : 0n;
       const isBooking = report.kind === "drift" || report.kind === "unbilled";
       const state = heldFor !== undefined ? "held" : isBooking ? "accepted" : "planned";
       const settledMs = state === "planned" ? undefined : nowMs();
@@ -158,7 +181,7 @@ export class ModelOutbox {
       if (state === "accepted") this.#counts(report, window);
       window.nextSequence += 1;
       const { periodClosed } = this.#billingTime(report.stripeCustomerId, report.eventName, report.timestampMs);
-      watcher.frozen(report, window, periodClosed);
+      watcher.frozen(report, window, periodClosed, held);
     }
   }
 
@@ -208,7 +231,7 @@ export class ModelOutbox {
   }
 
   replaceClosed(grant: LeaseGrant, limit: number, context: Omit<PlanContext, "nowMs">): readonly PlannedReport[] {
-    const { lease, ledger, billing, nowMs } = this.#options;
+    const { lease, ledger, nowMs } = this.#options;
     lease.fence(grant);
     const closed = [...this.reports.values()].filter(
       ({ state, firstAttemptMs, kind, stripeCustomerId, eventName, timestampMs }) => {
@@ -218,14 +241,19 @@ export class ModelOutbox {
     );
     const taken = new Map<string, number>();
     const retries = closed.slice(0, limit).flatMap((report) => {
-      const { state, customerId, stripeCustomerId, eventName, timestampMs } = report;
+      const { state, stripeCustomerId, eventName, timestampMs } = report;
       if (state !== "planned" || !mayRetry(report.reason)) return [];
       const name = windowName(report);
       const nextSequence = (ledger.windows.get(name)?.nextSequence ?? 0) + (taken.get(name) ?? 0);
       taken.set(name, (taken.get(name) ?? 0) + 1);
-      const mappedCustomerId = billing.stripeCustomerOf(customerId) ?? stripeCustomerId;
-      const time = this.#billingTime(mappedCustomerId, eventName, timestampMs);
-      const replaceable: ReplaceableReport = { ...report, ...time, state, mappedCustomerId, nextSequence };
+      const time = this.#billingTime(stripeCustomerId, eventName, timestampMs);
+      const replaceable: ReplaceableReport = {
+        ...report,
+        ...time,
+        state,
+        payingCustomerId: stripeCustomerId,
+        nextSequence,
+      };
       return [retryOf(replaceable, { ...context, nowMs: nowMs() })];
     });
     this.insert(grant.epoch, retries);
@@ -336,36 +364,8 @@ function deadlineOf({ firstAttemptMs, finalizesAtMs, timestampMs }: ReportRow): 
   );
 }
 
-/** What is frozen of a report. */
-export function reportOf(row: ReportRow) {
-  const {
-    identifier,
-    kind,
-    origin,
-    customerId,
-    stripeCustomerId,
-    eventName,
-    payload,
-    windowStartMs,
-    sequence,
-    value,
-    timestampMs,
-    late,
-  } = row;
-  return {
-    identifier,
-    kind,
-    origin,
-    customerId,
-    stripeCustomerId,
-    eventName,
-    payload,
-    windowStartMs,
-    sequence,
-    value,
-    timestampMs,
-    late,
-  };
+function sumOf(reports: readonly ReportRow[]): bigint {
+  return reports.reduce((sum, { value }) => sum + value, 0n);
 }
 
 function cursorOf({ windowEndMs, customerId, windowStartMs, eventName, payload }: WindowRow): PlanCursor {

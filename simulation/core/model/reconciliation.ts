@@ -17,8 +17,8 @@ import { DAY_MS, MINUTE_MS } from "../../../src/domain/window.ts";
 import type { Billing } from "./billing.ts";
 import type { ModelLease } from "./lease.ts";
 import type { ModelLedger } from "./ledger.ts";
-import { type ModelOutbox, reportOf } from "./outbox.ts";
-import type { ReportRow } from "./report-row.ts";
+import type { ModelOutbox } from "./outbox.ts";
+import { type ReportRow, reportOf } from "./report-row.ts";
 
 const HOUR_MS = 60 * MINUTE_MS;
 

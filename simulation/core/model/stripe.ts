@@ -1,5 +1,6 @@
 // Stripe's meters, as far as they matter here: what is counted, for how long an identifier is known, sums that lag, invoices that are drafts
 // for an hour. Remembers all that it was ever sent, and says what must never be: an identifier with two contents, or counted twice.
+import type { InvoiceState } from "../../../src/app/ports/accounts.ts";
 import type { SinkName } from "../../../src/app/ports/reports.ts";
 import type { Report, SinkOutcome } from "../../../src/domain/report.ts";
 import { DAY_MS, type Interval, MINUTE_MS } from "../../../src/domain/window.ts";
@@ -177,6 +178,24 @@ export class ModelStripe {
     };
     this.invoices.set(invoiceId, invoice);
     return invoice;
+  }
+
+  /** An invoice as it is now: a line of one meter. */
+  invoiceState(invoiceId: string): InvoiceState | undefined {
+    const invoice = this.invoices.get(invoiceId);
+    if (invoice === undefined) return undefined;
+    const { stripeCustomerId, eventName, startMs, endMs, finalizesMs, billed } = invoice;
+    const isFinal = billed !== undefined;
+    const quantity = billed ?? this.#total(stripeCustomerId, eventName, startMs, endMs, () => true);
+    return {
+      invoiceId,
+      stripeCustomerId,
+      subscriptionId: `sub_${stripeCustomerId}`,
+      status: isFinal ? "open" : "draft",
+      finalizesMs: isFinal ? undefined : finalizesMs,
+      finalizedMs: isFinal ? finalizesMs : undefined,
+      lines: [{ subscriptionItem: `si_${eventName}`, eventName, startMs, endMs, quantity }],
+    };
   }
 
   /** The draft becomes final: it bills what was counted by now, and never more. */

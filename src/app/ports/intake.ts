@@ -1,5 +1,6 @@
 // The intake: where a record becomes durable. Two adapters, redis and postgres, under one contract suite.
 import type { MeteringError } from "../../domain/errors.ts";
+import type { KeyUsage } from "../../domain/limits.ts";
 import type { UsageRecord } from "../../domain/usage-record.ts";
 
 /** Where in its shard's stream a record was stored. */
@@ -15,6 +16,8 @@ export type IntakeResult =
       readonly outcome: "recorded" | "duplicate";
       /** A position at or after the record; undefined where the answer already means "in the ledger". */
       readonly position: IntakePosition | undefined;
+      /** What the record's API key has used, this commit included. Undefined where it has no limits, or what it used is not known now. */
+      readonly usage?: KeyUsage | undefined;
     }
   | { readonly error: MeteringError };
 

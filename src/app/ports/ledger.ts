@@ -167,6 +167,19 @@ export interface BillingReading {
   readonly unreported: ReadonlyMap<string, bigint>;
 }
 
+/** Who used most of late. */
+export interface Activity {
+  /** Most tokens first. */
+  readonly customerIds: readonly string[];
+  /** Every record acknowledged before it, of any customer, is counted. */
+  readonly watermarkMs: number;
+}
+
+export interface ActivityReader {
+  /** At most `limit` customers that used anything in the last quarter of an hour. */
+  mostActive(limit: number): Promise<Activity>;
+}
+
 export interface UsageReader {
   usage(query: UsageQuery): Promise<UsageReading>;
   billing(customerId: string, interval: Interval): Promise<BillingReading>;

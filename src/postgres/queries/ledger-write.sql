@@ -7,6 +7,9 @@
 --   $25..$30  pending deltas: customer, window start in ms, event name, payload, window end in ms, quantity
 --   $31..$34  refused records: customer, idempotency key, reason, record
 --   $35       integer: the catalog by which the raw records were summed
+--   $36..$38  activity: customer, records, tokens
+--   $39..$44  what counts towards limits: customer, API key, place, window start in ms, used, voided. Only keys that are defined are
+--             counted, by primary key of api_key; one window a place, and what is older than the place's is not counted any more
 WITH raw AS (
   INSERT INTO usage_record (customer_id, idempotency_key, event_day, event_time, api_key_id, model, measurements, labels, catalog_id)
   SELECT customer_id, key, day::date, to_timestamp(time_ms::float8 / 1000), api_key_id, model, measurements::jsonb, labels::jsonb, $35::integer
@@ -48,6 +51,24 @@ WITH raw AS (
     json_array_elements_text($29), json_array_elements_text($30)
   ) AS r(customer_id, start_ms, event_name, payload, end_ms, quantity)
   ON CONFLICT (customer_id, window_start, event_name, payload) DO UPDATE SET total = t.total + excluded.total
+), activity AS (
+  INSERT INTO customer_activity AS t (minute, customer_id, records, tokens)
+  SELECT date_trunc('minute', now()), customer_id, records::bigint, tokens::bigint
+  FROM ROWS FROM (json_array_elements_text($36), json_array_elements_text($37), json_array_elements_text($38)) AS r(customer_id, records, tokens)
+  ON CONFLICT (minute, customer_id) DO UPDATE SET records = t.records + excluded.records, tokens = t.tokens + excluded.tokens
+), limits AS (
+  INSERT INTO limit_counter AS t (customer_id, api_key_id, place, window_start, used, voided)
+  SELECT r.customer_id, r.api_key_id, place::smallint, to_timestamp(start_ms::float8 / 1000), used::numeric, voided::numeric
+  FROM ROWS FROM (
+    json_array_elements_text($39), json_array_elements_text($40), json_array_elements_text($41), json_array_elements_text($42),
+    json_array_elements_text($43), json_array_elements_text($44)
+  ) AS r(customer_id, api_key_id, place, start_ms, used, voided)
+  JOIN api_key k ON k.customer_id = r.customer_id AND k.api_key_id = r.api_key_id AND k.deleted_at IS NULL
+  ON CONFLICT (customer_id, api_key_id, place) DO UPDATE
+  SET window_start = excluded.window_start,
+    used = excluded.used + CASE WHEN t.window_start = excluded.window_start THEN t.used ELSE 0 END,
+    voided = excluded.voided + CASE WHEN t.window_start = excluded.window_start THEN t.voided ELSE 0 END
+  WHERE t.window_start <= excluded.window_start
 )
 INSERT INTO refused_record (customer_id, idempotency_key, reason, record)
 SELECT customer_id, key, reason, record::jsonb

@@ -6,7 +6,8 @@
 -- period_closed: every invoice of the window's period is final, or will be within $9; one that is final before the period is over (a
 -- threshold was reached) says nothing about the rest of it. period_open: some subscription of the customer
 -- lives, or none is known; finalizes_at: when the first of its drafts is final.
--- held: what is held of a window of which something is to be taken back, and why; null where nothing is.
+-- held: what is held of a window of which something is to be taken back, and why; null where nothing is. elsewhere: what was reported of such
+-- a window to Stripe customers that its customer is not mapped to any more, last first, with the same of their periods; null where nothing was.
 -- $1 text or null: customer; $2 boolean: open windows too, unless they lie in the future; after which window to go on, or all null:
 -- $3 timestamptz: its end, $4 text: customer, $5 timestamptz: start, $6 text: event name, $7 text: payload; $8 integer: most rows;
 -- $9 double precision: margin in ms.
@@ -36,6 +37,7 @@ WITH closed AS MATERIALIZED (
   FOR NO KEY UPDATE OF p
 )
 SELECT l.*, coalesce(period.closed, false) AS period_closed, period.finalizes_at, held.quantity AS held, held.reason AS held_reason,
+  elsewhere.parts AS elsewhere,
   NOT EXISTS (SELECT FROM subscription s WHERE s.stripe_customer_id = l.stripe_customer_id)
     OR EXISTS (SELECT FROM subscription s WHERE s.stripe_customer_id = l.stripe_customer_id
       AND s.status NOT IN ('canceled', 'incomplete_expired')) AS period_open,
@@ -55,4 +57,28 @@ CROSS JOIN LATERAL (
   WHERE l.total < l.reported AND r.customer_id = l.customer_id AND r.event_name = l.event_name AND r.payload = l.payload
     AND r.window_start = l.window_start AND r.state = 'held' AND r.reason <> 'outcome_unknown' AND r.kind <> 'cancel'
 ) AS held
+CROSS JOIN LATERAL (
+  SELECT json_agg(json_build_object('stripeCustomerId', e.stripe_customer_id, 'quantity', e.quantity::text,
+    'periodClosed', coalesce(other.closed, false), 'finalizesAtMs', (extract(epoch FROM other.finalizes_at) * 1000)::bigint,
+    'periodOpen', NOT EXISTS (SELECT FROM subscription s WHERE s.stripe_customer_id = e.stripe_customer_id)
+      OR EXISTS (SELECT FROM subscription s WHERE s.stripe_customer_id = e.stripe_customer_id
+        AND s.status NOT IN ('canceled', 'incomplete_expired'))) ORDER BY e.last DESC) AS parts
+  FROM (
+    SELECT r.stripe_customer_id, sum(r.value) AS quantity, max(r.sequence) AS last
+    FROM report r
+    WHERE l.total < l.reported AND r.customer_id = l.customer_id AND r.event_name = l.event_name AND r.payload = l.payload
+      AND r.window_start = l.window_start AND r.stripe_customer_id <> l.stripe_customer_id
+      AND r.state <> 'superseded' AND NOT (r.state = 'held' AND r.reason <> 'outcome_unknown')
+    GROUP BY r.stripe_customer_id
+    HAVING sum(r.value) > 0
+  ) AS e
+  CROSS JOIN LATERAL (
+    SELECT bool_and(i.status <> 'draft' OR coalesce(i.finalizes_at <= now() + $9::double precision * interval '1 ms', false)) AS closed,
+      min(i.finalizes_at) FILTER (WHERE i.status = 'draft') AS finalizes_at
+    FROM invoiced_period ip JOIN invoice i USING (invoice_id)
+    WHERE ip.stripe_customer_id = e.stripe_customer_id AND ip.event_name = l.event_name
+      AND ip.period_end > l.window_start AND ip.period_start <= l.window_start
+      AND coalesce(i.finalized_at, i.finalizes_at, now()) >= ip.period_end
+  ) AS other
+) AS elsewhere
 ORDER BY l.window_end, l.customer_id, l.window_start, l.event_name, l.payload;

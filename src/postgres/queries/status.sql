@@ -1,4 +1,5 @@
--- One JSON object; see status.ts.
+-- One JSON object; see app/ports/status.ts. Primary key of customer_activity; indexes pending_window_unplanned, report_due, report_unreconciled,
+-- report_held, report_accepted, report_late, drift_open, invoiced_period_unclosed.
 WITH closed AS (
   SELECT min(coalesce(watermark, 'epoch')) AS watermark FROM shard, deployment WHERE deployment.intake = 'redis'
 )
@@ -14,6 +15,12 @@ SELECT json_build_object(
     SELECT coalesce(json_agg(worker_id ORDER BY worker_id), '[]') FROM worker WHERE heartbeat_at > now() - interval '6 seconds'),
   'watermark', (SELECT watermark FROM closed),
   'watermarkLagMs', (SELECT (extract(epoch FROM now() - watermark) * 1000)::bigint FROM closed),
+  'throughput', (
+    SELECT coalesce(json_agg(json_build_object('minute', minute, 'records', records::text, 'tokens', tokens::text) ORDER BY minute), '[]')
+    FROM (
+      SELECT minute, sum(records) AS records, sum(tokens) AS tokens FROM customer_activity
+      WHERE minute >= date_trunc('minute', now()) - interval '15 minutes' AND minute < date_trunc('minute', now())
+      GROUP BY minute) AS m),
   'pending', (
     SELECT json_build_object('windows', count(*), 'oldestWindowStart', min(p.window_start),
       'unmappedCustomers', count(DISTINCT p.customer_id) FILTER (WHERE a.customer_id IS NULL AND p.customer_id NOT LIKE 'cus\_%'))
@@ -22,9 +29,13 @@ SELECT json_build_object(
       SELECT DISTINCT p.customer_id FROM pending_window p LEFT JOIN account a USING (customer_id)
       WHERE p.total <> p.reported AND a.customer_id IS NULL AND p.customer_id NOT LIKE 'cus\_%' ORDER BY 1 LIMIT 10)),
   'reports', (
-    SELECT json_object_agg(state, coalesce(reports, 0) ORDER BY i)
-    FROM unnest(ARRAY['planned', 'sending', 'unknown', 'sent', 'accepted', 'held', 'superseded']) WITH ORDINALITY AS s(state, i)
-    LEFT JOIN (SELECT state, count(*) AS reports FROM report GROUP BY state) AS r USING (state)),
+    SELECT json_build_object('planned', count(*) FILTER (WHERE state = 'planned'), 'sending', count(*) FILTER (WHERE state = 'sending'),
+      'unknown', count(*) FILTER (WHERE state = 'unknown'))
+    FROM report WHERE state IN ('planned', 'sending', 'unknown'))::jsonb
+    || jsonb_build_object(
+      'sent', (SELECT count(*) FROM report WHERE state = 'sent' AND reconciled_at IS NULL),
+      'held', (SELECT count(*) FROM report WHERE state = 'held'),
+      'acceptedLastDay', (SELECT count(*) FROM report WHERE state = 'accepted' AND settled_at > now() - interval '1 day')),
   'held', (
     SELECT coalesce(json_agg(h ORDER BY h.reports DESC), '[]')
     FROM (

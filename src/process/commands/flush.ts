@@ -4,6 +4,8 @@ import { Command } from "commander";
 import { flushNow } from "../../app/flush-now.ts";
 import type { Backlog } from "../../app/ports/reports.ts";
 import { readDeployment } from "../../postgres/deployment.ts";
+import { knownCustomer } from "../../postgres/known-customer.ts";
+import type { Pool } from "../../postgres/pool.ts";
 import { type CommandDatabase, withDatabase } from "../command-database.ts";
 import { createFlush } from "../flush-role.ts";
 import { createMetrics } from "../metrics.ts";
@@ -37,6 +39,7 @@ Example: metering flush --customer cus_123`,
 
 async function flush({ config, pool, logger }: CommandDatabase, options: Options): Promise<void> {
   const deployment = await readDeployment(pool);
+  if (options.customer !== undefined) await refuseUnknown(pool, options.customer);
   const processId = `${process.pid}-${randomUUID().slice(0, 8)}`;
   const parts = createFlush({ config, pool, deployment, processId, logger, metrics: createMetrics() });
   const interrupted = new AbortController();
@@ -50,6 +53,17 @@ async function flush({ config, pool, logger }: CommandDatabase, options: Options
   }
   const { lagMs: _, ...left } = await parts.reports.backlog();
   process.stdout.write(options.json ? `${JSON.stringify(left)}\n` : describe(options.customer, left));
+}
+
+/** A mistyped customer would else be told that everything of it was sent. */
+async function refuseUnknown(pool: Pool, customerId: string): Promise<void> {
+  const { known, paidFor } = await knownCustomer(pool, customerId);
+  if (known) return;
+  const hint =
+    paidFor === undefined
+      ? "nothing of it was ever recorded, or all of it still waits in Redis"
+      : `it pays for ${paidFor}: ask for --customer ${paidFor}`;
+  throw new OperatorError(`the ledger knows no customer ${customerId}: ${hint}`);
 }
 
 /** On a terminal only. */

@@ -1,11 +1,12 @@
 // `metering migrate`: the only thing that changes the schema, beside `dev`.
 import { Command } from "commander";
-import { becomeAnother, leaveRedis } from "../../postgres/deployment.ts";
+import { becomeAnother, connectedProcesses, leaveRedis } from "../../postgres/deployment.ts";
 import { migrate } from "../../postgres/migrate.ts";
-import { openPool } from "../../postgres/pool.ts";
+import { openPool, type Pool } from "../../postgres/pool.ts";
 import { processEnvironment } from "../config/environment.ts";
 import { parseConfig } from "../config/parse-config.ts";
 import { serviceEnvironment } from "../dev-directory.ts";
+import { OperatorError } from "../operator-error.ts";
 
 interface Options {
   readonly json?: true;
@@ -25,7 +26,8 @@ export function buildCommand(): Command {
     .option("--json", 'print one JSON object: {"applied":[...]}')
     .option(
       "--leave-redis",
-      "let a deployment that used Redis go on without: only after `metering status` shows that nothing waits there",
+      "let a deployment that used Redis go on without: only after `metering status` shows that nothing waits there, and with every " +
+        "process stopped",
     )
     .option(
       "--restored",
@@ -49,6 +51,7 @@ Example: DATABASE_URL=postgresql://metering@db/metering metering migrate`,
         onIdleError: () => {},
       });
       try {
+        if (options.leaveRedis || options.restored) await refuseWhileServed(pool);
         const applied = await migrate(pool);
         if (options.leaveRedis) await leaveRedis(pool);
         if (options.restored) await becomeAnother(pool);
@@ -62,6 +65,18 @@ Example: DATABASE_URL=postgresql://metering@db/metering metering migrate`,
       }
     });
 }
+
+/** A process that runs would go on as what the deployment was, and write that. */
+async function refuseWhileServed(pool: Pool): Promise<void> {
+  const names = await connectedProcesses(pool);
+  if (names.length === 0) return;
+  const which = names.length === 1 ? "a process of the service runs" : `${names.length} processes of the service run`;
+  const shown = names.slice(0, SHOWN_MAX).join(", ") + (names.length > SHOWN_MAX ? ", ..." : "");
+  throw new OperatorError(`${which} on this database (${shown}): stop all of them first; nothing was done`);
+}
+
+/** Of processes in a message. */
+const SHOWN_MAX = 5;
 
 function describe(applied: readonly string[]): string {
   if (applied.length === 0) return "The schema is up to date.\n";

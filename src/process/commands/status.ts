@@ -1,6 +1,7 @@
 // `metering status`: where the usage and the money are.
 import { Command } from "commander";
-import { readStatus, type Status } from "../../postgres/status.ts";
+import type { Status } from "../../app/ports/status.ts";
+import { readStatus } from "../../postgres/status.ts";
 import { withDatabase } from "../command-database.ts";
 
 export function buildCommand(): Command {
@@ -29,6 +30,7 @@ function describe(status: Status): string {
   const refused = Object.entries(status.refusedRecords).map(([reason, records]) => `${records} ${reason}`);
   const lines = [
     ["intake", `${status.intake ?? "never started"}, ${status.shards} shards`],
+    ["usage", throughputLine(status.throughput)],
     ["drain", drainLine(status)],
     ["leader", status.leader === null ? "NONE" : `${status.leader.holder}, epoch ${status.leader.epoch}`],
     [
@@ -38,9 +40,7 @@ function describe(status: Status): string {
     ["unmapped", unmappedLine(pending)],
     [
       "reports",
-      Object.entries(reports)
-        .map(([state, count]) => `${count} ${state}`)
-        .join(", "),
+      `${reports.planned} planned, ${reports.sending} sending, ${reports.unknown} unknown, ${reports.sent} sent, ${reports.held} held; ${reports.acceptedLastDay} accepted in the last day`,
     ],
     ...status.held.map(({ reason, reports: count, example }) => [
       "  HELD",
@@ -100,6 +100,13 @@ function unmappedLine({ unmappedCustomers, unmappedExamples }: Status["pending"]
   if (unmappedCustomers === 0) return "none";
   const more = unmappedCustomers > unmappedExamples.length ? ", ..." : "";
   return `${unmappedCustomers} customers without a Stripe customer: ${unmappedExamples.join(", ")}${more}`;
+}
+
+function throughputLine(throughput: Status["throughput"]): string {
+  const last = throughput.at(-1);
+  if (last === undefined) return "nothing counted in the last quarter of an hour";
+  const rate = (count: string) => (Number(count) / 60).toFixed(1);
+  return `${rate(last.records)} records/s, ${rate(last.tokens)} tokens/s in the minute of ${last.minute}`;
 }
 
 function drainLine({ intake, drainWorkers, watermark, watermarkLagMs }: Status): string {

@@ -3,6 +3,7 @@ import { readFileSync } from "node:fs";
 import { z } from "zod";
 import { type MeterCatalog, MODEL, REQUESTS_METER, STRIPE_MODEL, stripeModel } from "../../domain/meter.ts";
 import type { StripeSetup } from "../../stripe/setup/wanted.ts";
+import { LIMITS_SECTION, LIMITS_SECTION_NAMES, limitsSectionProblems, toLimitPolicy } from "./limits-section.ts";
 import { ConfigError } from "./parse-config.ts";
 import { STRIPE_SECTION, STRIPE_SECTION_NAMES, stripeSectionProblems, toStripeSetup } from "./stripe-section.ts";
 
@@ -76,6 +77,7 @@ const CONFIG_FILE = z.strictObject({
     .max(8)
     .default([])
     .describe("Label keys that totals can be grouped by. Each multiplies the number of series."),
+  limits: LIMITS_SECTION.optional().describe("Limits of API keys; the keys themselves are defined by `metering keys`."),
   stripe: STRIPE_SECTION.optional().describe(
     "What `metering stripe setup` finds or makes at Stripe, beside the meters.",
   ),
@@ -97,10 +99,11 @@ const NAMES = z.object({
     )
     .catch([]),
   rollupLabels: z.array(z.string().catch("")).catch([]),
+  limits: LIMITS_SECTION_NAMES.optional().catch(undefined),
   stripe: STRIPE_SECTION_NAMES.optional().catch(undefined),
 });
 
-function crossChecks({ meters, billing, rollupLabels, stripe }: z.infer<typeof NAMES>): string[] {
+function crossChecks({ meters, billing, rollupLabels, limits, stripe }: z.infer<typeof NAMES>): string[] {
   const names = meters.map((meter) => meter.name);
   // Whatever its payload: Stripe's sum of the meter is over all payloads.
   const rules = billing.map(({ payload: _, ...rule }) => (rule.meter === "" ? "" : JSON.stringify(rule)));
@@ -115,6 +118,7 @@ function crossChecks({ meters, billing, rollupLabels, stripe }: z.infer<typeof N
     ...repeats(rules).map((index) => `billing[${index}]: repeats an earlier rule; its quantity would count twice`),
     ...repeats(rollupLabels).map((index) => `rollupLabels[${index}]: "${rollupLabels[index]}" is there twice`),
     ...longModels(billing),
+    ...(limits === undefined ? [] : limitsSectionProblems(limits, names)),
     ...(stripe === undefined
       ? []
       : stripeSectionProblems(
@@ -144,7 +148,8 @@ export function readMeterCatalog(file: string): MeterCatalog {
 
 /** As readMeterCatalog, for the file's text; `file` is for messages. */
 export function parseMeterCatalog(text: string, file: string): MeterCatalog {
-  const { meters, billing, rollupLabels } = parseConfigFile(text, file);
+  const { meters, billing, rollupLabels, limits } = parseConfigFile(text, file);
+  const tokenMeters = meters.filter(({ unit }) => unit === "token").map(({ name }) => name);
   return Object.freeze({
     meters: new Map(meters.map((meter) => [meter.name, Object.freeze(meter)])),
     billing: billing.map(({ payload, ...rule }) =>
@@ -155,6 +160,7 @@ export function parseMeterCatalog(text: string, file: string): MeterCatalog {
       }),
     ),
     rollupLabels,
+    limits: toLimitPolicy(limits, tokenMeters),
   });
 }
 

@@ -100,6 +100,11 @@ export function isSandbox({ stripeSecretKey, stripeApiBase }: Config): boolean {
   return isTestKey && (stripeApiBase === undefined || isStripe(stripeApiBase));
 }
 
+/** Whether calls go to a stand-in of Stripe: nobody is billed. */
+export function isStandIn({ stripeApiBase }: Config): boolean {
+  return stripeApiBase !== undefined && !isStripe(stripeApiBase);
+}
+
 function isStripe(base: string): boolean {
   return URL.canParse(base) && new URL(base).hostname === "api.stripe.com";
 }

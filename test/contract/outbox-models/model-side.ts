@@ -14,7 +14,7 @@ import type { ClaimedReport, FlushRequests, Lease, LeaseGrant, Reports } from ".
 import { BOUNDARIES, CUSTOMERS, LAG_MS } from "./operations.ts";
 import { inOrder, type PeriodState, type Rows, type Side } from "./side.ts";
 
-const unwatched = { applied() {}, refused() {}, watermark() {} };
+const unwatched = { applied() {}, voided() {}, refused() {}, watermark() {} };
 
 export class ModelSide implements Side {
   readonly reports: Reports;
@@ -92,13 +92,20 @@ export class ModelSide implements Side {
   async saveInvoice({ finalizesMs, billed, ...period }: PeriodState): Promise<void> {
     const { stripeCustomerId, eventName } = period;
     const invoiceId = `in_${stripeCustomerId}_${eventName}_${period.startMs}`;
-    this.#billing.save({ ...period, invoiceId, billed, finalizesMs: billed === undefined ? finalizesMs : undefined });
+    const isFinal = billed !== undefined;
+    const times = { finalizesMs: isFinal ? undefined : finalizesMs, finalizedMs: isFinal ? finalizesMs : undefined };
+    this.#billing.save({ ...period, ...times, invoiceId, billed });
     this.#outbox.setDeadlines(stripeCustomerId, eventName, period, finalizesMs);
+  }
+
+  async map(customerId: string, stripeCustomerId: string): Promise<void> {
+    this.#billing.map(customerId, stripeCustomerId);
   }
 
   async rows(): Promise<Rows> {
     const reports = [...this.#outbox.reports.values()].map((r) => [
       r.identifier,
+      r.stripeCustomerId,
       r.kind,
       String(r.value),
       r.timestampMs,

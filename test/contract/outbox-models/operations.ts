@@ -57,6 +57,7 @@ const DRAWS: readonly (readonly [name: string, draw: Draw])[] = [
     () => (side) =>
       side.periods.close(grantOf(side, 0), 100, (period, nowMs) => closePeriod(period, { ...CONTEXT, nowMs })),
   ],
+  ["map", drawMapping],
   ["request", (random) => asking(random)],
   ["complete", () => (side) => side.requests.complete(grantOf(side, 0), "v1")],
 ];
@@ -77,8 +78,15 @@ function drawUsage(random: Random): Operation["run"] {
   const customerId = random.pick(CUSTOMERS);
   const eventName = random.pick(EVENT_NAMES);
   const windowStartMs = ORIGIN_MS + random.whole(0, 240) * MINUTE_MS;
-  const quantity = BigInt(random.whole(1, 5) * 10);
+  // A void takes back.
+  const quantity = BigInt(random.whole(1, 5) * (random.chance(0.2) ? -10 : 10));
   return (side) => side.addUsage(customerId, eventName, windowStartMs, quantity);
+}
+
+function drawMapping(random: Random): Operation["run"] {
+  // Mostly back and forth between two.
+  const to = random.pick(["cus_0", "cus_9"]);
+  return (side) => side.map("cus_0", to);
 }
 
 function drawPlan(random: Random): Operation["run"] {

@@ -20,7 +20,7 @@ const MS = (column: string) => `floor(extract(epoch FROM ${column}) * 1000)::big
 
 /** Each gives one JSON array a row. */
 const ROWS = {
-  reports: `SELECT json_build_array(identifier, kind, value::text, ${MS("event_timestamp")}, late, state, reason, attempts, sink,
+  reports: `SELECT json_build_array(identifier, stripe_customer_id, kind, value::text, ${MS("event_timestamp")}, late, state, reason, attempts, sink,
       ${MS("first_attempt_at")}, ${MS("next_attempt_at")}, ${MS("settled_at")}, ${MS("reconciled_at")}, ${MS("finalizes_at")}) AS row FROM report`,
   windows: `SELECT json_build_array(customer_id, event_name, ${MS("window_start")}, total::text, reported::text, accepted::text,
       next_sequence) AS row FROM pending_window`,
@@ -97,6 +97,14 @@ export class PostgresSide implements Side {
     };
     const periods = await inTransaction(this.#pool, (client) => saveInvoice(client, state, undefined));
     await setDeadlines(this.#pool, LEASE, periods);
+  }
+
+  async map(customerId: string, stripeCustomerId: string): Promise<void> {
+    await this.#pool.query(
+      `INSERT INTO account (customer_id, stripe_customer_id, source) VALUES ($1, $2, 'operator')
+       ON CONFLICT (customer_id) DO UPDATE SET stripe_customer_id = excluded.stripe_customer_id`,
+      [customerId, stripeCustomerId],
+    );
   }
 
   async rows(): Promise<Rows> {

@@ -31,6 +31,8 @@ export interface Side {
   moveTo(nowMs: number): Promise<void>;
   addUsage(customerId: string, eventName: string, windowStartMs: number, quantity: bigint): Promise<void>;
   saveInvoice(state: PeriodState): Promise<void>;
+  /** Another Stripe customer pays for a customer from now on. */
+  map(customerId: string, stripeCustomerId: string): Promise<void>;
   /** All rows, in an order of their own. */
   rows(): Promise<Rows>;
 }

@@ -105,7 +105,16 @@ function expectedTotals(records: readonly UsageRecord[], asked: UsageRequest): U
       const model = asked.groupByModel ? record.model : "";
       const labels = asked.groupByLabels.map((key) => [key, Object.fromEntries(record.labels)[key] ?? ""] as const);
       const key = JSON.stringify([windows.indexOf(window), meter, apiKeyId, model, labels]);
-      const sum = sums.get(key) ?? { window, meter, apiKeyId, model, labels, quantity: 0n, recordCount: 0n };
+      const sum = sums.get(key) ?? {
+        customerId: "",
+        window,
+        meter,
+        apiKeyId,
+        model,
+        labels,
+        quantity: 0n,
+        recordCount: 0n,
+      };
       sums.set(key, { ...sum, quantity: sum.quantity + quantity, recordCount: sum.recordCount + 1n });
     }
   }

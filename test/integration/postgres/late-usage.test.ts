@@ -267,6 +267,27 @@ test("an invoice of nothing that was reported is closed, and one of more is show
   expect((await pool.query("SELECT excess FROM invoiced_period")).rows).toEqual([{ excess: "4" }]);
 });
 
+test("what was taken back, and counted after the invoice was final, is carried: the next invoice bills so much less", async () => {
+  const { pool, plan, close, send } = await setUp();
+  await saveInvoice(pool, null);
+  await addUsage(pool, BEFORE);
+  await plan();
+  await send();
+  await pool.query("UPDATE pending_window SET total = total - 3");
+  await plan();
+  await saveInvoice(pool, 5n);
+  await pool.query("UPDATE invoice SET finalized_at = now()");
+  // As after an outage: it was on its way when the invoice became final.
+  expect((await send()).map(({ value, late }) => [value, late])).toEqual([[-3n, false]]);
+  expect(await close()).toEqual({ closed: 1, carried: 3n, exceeded: 0 });
+  expect((await send()).map(({ kind, value }) => [kind, value])).toEqual([["carry", -3n]]);
+  expect(await close()).toEqual({ closed: 0, carried: 0n, exceeded: 0 });
+  // What was taken back in time is on the invoice: one that bills more is for a person.
+  await pool.query("UPDATE invoice SET finalized_at = now() + interval '3 minutes'");
+  await pool.query("UPDATE invoiced_period SET billed = 7, closed_at = NULL");
+  expect(await close()).toEqual({ closed: 1, carried: 0n, exceeded: 1 });
+});
+
 test("an operator holds what was not sent, sees why, and sends it after all", async () => {
   const { pool, plan, send } = await setUp();
   await addUsage(pool, AFTER);

@@ -9,7 +9,7 @@ import {
   type StreamUsageRequestSchema,
 } from "../../../gen/metering/v1/metering_service_pb.ts";
 import {
-  type NamedPeriod,
+  NamedPeriod,
   UsageDimension,
   type UsageRecordSchema,
   type WindowSize,
@@ -340,10 +340,17 @@ describe("StreamUsage refuses", () => {
     expect([refusal.code, reasonOf(refusal)]).toEqual(["PERMISSION_DENIED", "SCOPE_MISSING"]);
     expect(refusal.details[0]?.value).toMatchObject({ metadata: { scope: "usage.read_all" } });
   });
+
+  test("all customers, with the scope: what cannot be asked of all", async () => {
+    const { grpcAddress } = await startTestService({ mayReadAll: true });
+    const request = { apiKeyId: "k", groupBy: [UsageDimension.MODEL], period: NamedPeriod.BILLING_PERIOD };
+    const refusal = await refusedStream(request, grpcClient(grpcAddress));
+    expect(fieldsOf(refusal)).toEqual(["api_key_id", "group_by", "period"]);
+  });
 });
 
-function refusedStream(request: Watch): Promise<Refusal> {
-  const stream = openStream(client, request);
+function refusedStream(request: Watch, by: Client = client): Promise<Refusal> {
+  const stream = openStream(by, request);
   stream.resume();
   return new Promise((resolve) => stream.on("error", (error: ServiceError) => resolve(fromServiceError(error))));
 }

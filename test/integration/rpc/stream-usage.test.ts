@@ -18,6 +18,7 @@ import { startTestService } from "./test-service.ts";
 
 const HEARTBEAT: WatchEvent = { kind: "heartbeat", resumeToken: Uint8Array.of(1), watermarkMs: 1500 };
 const TOTAL: UsageTotal = {
+  customerId: "",
   window: { startMs: 0, endMs: 900_000 },
   meter: "input_tokens",
   apiKeyId: "key",

@@ -52,6 +52,7 @@ export const EMPTY_ANSWER: UsageAnswer = {
 const NO_READS: ReadUsage = {
   getUsage: async () => EMPTY_ANSWER,
   async *watchUsage() {},
+  async *watchAll() {},
 };
 
 /** What a log line holds. */
@@ -65,6 +66,8 @@ export interface TestServiceOptions {
   readonly intake?: Intake;
   readonly readUsage?: Partial<ReadUsage>;
   readonly limits?: Partial<CallLimits>;
+  /** Whether StreamUsage may go without a customer. */
+  readonly mayReadAll?: boolean;
   /** Serves the admin API too. */
   readonly voids?: VoidLedger;
 }
@@ -85,8 +88,16 @@ export async function startTestService(options: TestServiceOptions = {}) {
     openStreams: () => {},
   };
   const recordUsage = new RecordUsage(options.intake ?? new MemoryIntake(), new OpaqueTokens("test"));
+  const { mayReadAll = false } = options;
   const readUsage = { ...NO_READS, ...options.readUsage };
-  const handlers = new MeteringHandlers({ recordUsage, readUsage, catalog: testCatalog(), clock, observer });
+  const handlers = new MeteringHandlers({
+    recordUsage,
+    readUsage,
+    catalog: testCatalog(),
+    clock,
+    observer,
+    mayReadAll,
+  });
   const limits = { ...DEFAULT_CALL_LIMITS, ...options.limits };
   const admin = options.voids && new AdminHandlers(options.voids);
   const edge = { handlers, admin, clock, logger, observer, limits, randomId: () => "made-here" };

@@ -11,6 +11,7 @@ const period: InvoicedPeriod = {
   endMs: 1_792_000_000_000,
   billed: 10n,
   counted: 10n,
+  takenBackLate: 0n,
   window: { customerId: "acme", eventName: "tokens", payload: "{}", windowStartMs: 1_791_000_000_000, nextSequence: 4 },
   periodOpen: true,
 };
@@ -40,6 +41,23 @@ test("a sum below zero was billed as zero: all of it is carried", () => {
 test("an invoice that says more than was reported is for a person", () => {
   expect(closePeriod({ ...period, counted: 8n }, context)).toEqual({ reports: [], excess: 2n });
 });
+
+test.each([
+  [6n, -4n, -4n, 0n],
+  [6n, -9n, -4n, 0n],
+  [6n, -3n, -3n, 1n],
+  [-2n, -4n, -12n, 0n],
+] as const)(
+  "counted %s, of which %s was taken back after the invoice: %s is carried, %s is for a person",
+  (counted, takenBackLate, carried, excess) => {
+    const closing = closePeriod({ ...period, counted, takenBackLate }, context);
+    expect(closing.reports.map(({ kind, value }) => [kind, value])).toEqual([
+      ["unbilled", -carried],
+      ["carry", carried],
+    ]);
+    expect(closing.excess).toBe(excess);
+  },
+);
 
 test.each([
   ["hold", true, "late"],

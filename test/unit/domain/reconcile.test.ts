@@ -190,6 +190,15 @@ describe("sums that differ", () => {
     expect(decide(view(0n, [sent], { errors: elsewhere }), AUTOMATIC)).toMatchObject({ kind: "resend" });
   });
 
+  test("what takes back and what adds, both not counted: made up for together", () => {
+    const verdict = again(view(100n, [report(100n), report(-70n), report(5n)]), AUTOMATIC);
+    expect(verdict).toMatchObject({
+      kind: "repair",
+      drift: { explanation: "never_sent" },
+      remedy: { difference: 65n },
+    });
+  });
+
   test("counted twice: the event is cancelled for a day, then taken back", () => {
     const young = report(5n);
     expect(again(view(10n, [young]), AUTOMATIC)).toMatchObject({

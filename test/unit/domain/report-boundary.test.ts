@@ -39,6 +39,7 @@ test("each report is of one period, and stamped in it; each period's reports add
           periodOpen: true,
           finalizesAtMs: undefined,
           held: undefined,
+          elsewhere: [],
         }));
         for (const { windowStartMs, windowEndMs } of windows) {
           expect(periodAt(windowStartMs, boundaries)).toBe(periodAt(windowEndMs - 1, boundaries));

@@ -15,7 +15,7 @@ import {
 import { seeded } from "../../support/seed.ts";
 
 /** No invoice known, no subscription known. */
-const OPEN = { periodClosed: false, periodOpen: true, finalizesAtMs: undefined, held: undefined };
+const OPEN = { periodClosed: false, periodOpen: true, finalizesAtMs: undefined, held: undefined, elsewhere: [] };
 /** A time at which no window is old. */
 const CONTEXT: PlanContext = { deploymentId: "deployment", lateUsage: "current_period", nowMs: 0 };
 

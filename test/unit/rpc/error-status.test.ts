@@ -35,6 +35,24 @@ const FAILURES: { [K in MeteringFailure["kind"]]: [Extract<MeteringFailure, { ki
   intake_unavailable: [{ kind: "intake_unavailable", retryAfterMs }, Code.UNAVAILABLE],
   intake_full: [{ kind: "intake_full", retryAfterMs }, Code.RESOURCE_EXHAUSTED],
   ledger_unavailable: [{ kind: "ledger_unavailable", retryAfterMs }, Code.UNAVAILABLE],
+  limit_reached: [
+    {
+      kind: "limit_reached",
+      customerId: "c",
+      apiKeyId: "k",
+      window: "minute",
+      limit: 5n,
+      remaining: 0n,
+      resetMs: 60_000,
+      retryAfterMs,
+    },
+    Code.RESOURCE_EXHAUSTED,
+  ],
+  limits_unknown: [{ kind: "limits_unknown", retryAfterMs }, Code.UNAVAILABLE],
+  api_key_not_found: [{ kind: "api_key_not_found", customerId: "c", apiKeyId: "k" }, Code.NOT_FOUND],
+  api_key_exists: [{ kind: "api_key_exists", customerId: "c", apiKeyId: "k" }, Code.ALREADY_EXISTS],
+  api_key_disabled: [{ kind: "api_key_disabled", customerId: "c", apiKeyId: "k" }, Code.FAILED_PRECONDITION],
+  too_many_api_keys: [{ kind: "too_many_api_keys" }, Code.RESOURCE_EXHAUSTED],
   token_expired: [{ kind: "token_expired" }, Code.OUT_OF_RANGE],
   deadline_exceeded: [{ kind: "deadline_exceeded" }, Code.DEADLINE_EXCEEDED],
   scope_missing: [{ kind: "scope_missing", scope: "s" }, Code.PERMISSION_DENIED],
@@ -56,7 +74,8 @@ describe.each(Object.values(FAILURES))("$kind", (failure, code) => {
   });
 
   test("says when to come back exactly where that helps", () => {
-    const helps = code === Code.UNAVAILABLE || code === Code.RESOURCE_EXHAUSTED;
+    const helps =
+      (code === Code.UNAVAILABLE || code === Code.RESOURCE_EXHAUSTED) && failure.kind !== "too_many_api_keys";
     expect(retries.map((r) => r.retryDelay?.nanos)).toEqual(helps ? [250_000_000] : []);
   });
 
