@@ -1,5 +1,5 @@
 // Counters of limits are held against the ledger's sums again and again; what differs is counted anew.
-import type { KeyRef } from "../domain/limits.ts";
+import { type KeyRef, keyId } from "../domain/limits.ts";
 import type { Tenure } from "./hold-lease.ts";
 import type { Clock } from "./ports/clock.ts";
 import type { LedgerDrift, LimitLedger } from "./ports/limits.ts";
@@ -27,7 +27,7 @@ export async function compareLimits(options: CompareLimitsOptions, tenure: Pick<
     const { drifts, keys } = await ledger.compare(after, PAGE_KEYS, clock.nowMs());
     for (const drift of drifts) onDrift(drift);
     const wrong = new Map(
-      drifts.map(({ customerId, apiKeyId }) => [`${customerId} ${apiKeyId}`, { customerId, apiKeyId }]),
+      drifts.map(({ customerId, apiKeyId }) => [keyId({ customerId, apiKeyId }), { customerId, apiKeyId }]),
     );
     for (const key of wrong.values()) {
       logger.error({ ...key }, "the counters of a key's limits differ from the ledger: they are counted anew");

@@ -7,6 +7,7 @@ import { LEASE_TIMING, type LeaseHolderOptions, runWhileHeld, type Tenure } from
 import { leadAll, repeatedly } from "../app/lead.ts";
 import type { FlushRequests, MeterSink, Reports } from "../app/ports/reports.ts";
 import { forgetActivity } from "../postgres/activity.ts";
+import { forgetDeletedKeys } from "../postgres/api-keys.ts";
 import { postgresFlushRequests } from "../postgres/flush-requests.ts";
 import { postgresInvoicedPeriods } from "../postgres/invoiced-periods.ts";
 import { postgresLease } from "../postgres/lease.ts";
@@ -137,7 +138,9 @@ export function openStripeOf(config: Config): ReturnType<typeof openStripe> {
 async function maintain({ pool, config, logger }: Foundation, signal: AbortSignal): Promise<void> {
   while (!signal.aborted) {
     try {
-      const { made, dropped } = await maintainPartitions(pool, await databaseNowMs(pool), config.retentionMs);
+      const nowMs = await databaseNowMs(pool);
+      const { made, dropped } = await maintainPartitions(pool, nowMs, config.retentionMs);
+      await forgetDeletedKeys(pool, nowMs);
       await forgetActivity(pool);
       logger.info({ made, dropped }, "kept the partitions of raw records");
     } catch (err) {

@@ -4,7 +4,7 @@ import { compareLimits } from "../../../src/app/compare-limits.ts";
 import type { LedgerDrift } from "../../../src/app/ports/limits.ts";
 import { countedQuantity, type KeyRef, limitPolicyOf, limitWindowAt } from "../../../src/domain/limits.ts";
 import type { UsageRecord } from "../../../src/domain/usage-record.ts";
-import { postgresApiKeys } from "../../../src/postgres/api-keys.ts";
+import { DELETED_KEYS_KEPT_MS, forgetDeletedKeys, postgresApiKeys } from "../../../src/postgres/api-keys.ts";
 import { openDeployment } from "../../../src/postgres/deployment.ts";
 import { postgresLedger } from "../../../src/postgres/ledger.ts";
 import { postgresLimitCounters, postgresLimitLedger } from "../../../src/postgres/limit-ledger.ts";
@@ -134,6 +134,18 @@ test("definitions: an equal repeat, another definition, changes in their order, 
   const later = await keys.changesSince(seen[0]?.revision ?? 0n, 10);
   expect(later.map(({ apiKeyId, key: one }) => [apiKeyId, one])).toEqual([["k", undefined]]);
   expect(await keys.list(undefined, undefined, 10)).toEqual([]);
+});
+
+test("a deleted key is remembered for those who follow the changes, and then forgotten", async () => {
+  const { pool, keys, define } = await open();
+  await define({ customerId: "cus_1", apiKeyId: "gone" });
+  await define({ customerId: "cus_1", apiKeyId: "stays" });
+  await keys.delete({ customerId: "cus_1", apiKeyId: "gone" });
+  const known = async () => (await keys.changesSince(0n, 10)).map(({ apiKeyId }) => apiKeyId).sort();
+  await forgetDeletedKeys(pool, Date.now());
+  expect(await known()).toEqual(["gone", "stays"]);
+  await forgetDeletedKeys(pool, Date.now() + DELETED_KEYS_KEPT_MS + 60_000);
+  expect(await known()).toEqual(["stays"]);
 });
 
 async function applied(applying: ReturnType<ReturnType<typeof postgresLedger>["apply"]>) {
