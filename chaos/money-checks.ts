@@ -49,6 +49,7 @@ export interface MoneyCheckOptions {
   readonly totals: readonly { readonly customer: string; readonly event_name: string; readonly sum: string }[];
   /** Events that Stripe took and did not count, on purpose. */
   readonly thrownAway: number;
+  /** Hours that were over then were compared. */
   readonly nowMs: number;
 }
 
