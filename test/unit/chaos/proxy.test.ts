@@ -5,6 +5,9 @@ import { expect, onTestFinished, test } from "vitest";
 import { Ports } from "../../../chaos/ports.ts";
 import { FaultyProxy } from "../../../chaos/proxy.ts";
 
+/** A busy machine takes its time. */
+const SOON = { timeout: 30_000 };
+
 /** A server that answers what it hears, and a proxy in front of it. */
 async function echo(): Promise<{ proxy: FaultyProxy; heard: () => string; open: () => Promise<Talker> }> {
   let heard = "";
@@ -71,17 +74,17 @@ test("what passes arrives whole and in order, and so does an answer to who has h
   const talker = await open();
   const said = Array.from({ length: 2_000 }, (_, i) => `${i},`);
   for (const piece of said) talker.say(piece);
-  await expect.poll(() => talker.text.length).toBe(said.join("").length);
+  await expect.poll(() => talker.text.length, SOON).toBe(said.join("").length);
   expect(talker.text).toBe(said.join(""));
   talker.hangUp();
-  await expect.poll(() => talker.text.endsWith("bye") && talker.isClosed).toBe(true);
+  await expect.poll(() => talker.text.endsWith("bye") && talker.isClosed, SOON).toBe(true);
 });
 
 test("stalled, nothing arrives, and all of it afterwards", async () => {
   const { proxy, heard, open } = await echo();
   const talker = await open();
   talker.say("before");
-  await expect.poll(() => talker.text).toBe("before");
+  await expect.poll(() => talker.text, SOON).toBe("before");
   proxy.behave("stalled");
   talker.say(" during");
   const late = await open();
@@ -90,7 +93,7 @@ test("stalled, nothing arrives, and all of it afterwards", async () => {
   await new Promise((resolve) => setTimeout(resolve, 200));
   expect([heard(), talker.isClosed, late.isClosed]).toEqual(["before", false, false]);
   proxy.behave("pass");
-  await expect.poll(() => [talker.text, late.text]).toEqual(["before during", "/late"]);
+  await expect.poll(() => [talker.text, late.text], SOON).toEqual(["before during", "/late"]);
 });
 
 test("deaf, the request arrives and its answer never does: the connection is reset in the end", async () => {
@@ -98,9 +101,9 @@ test("deaf, the request arrives and its answer never does: the connection is res
   const talker = await open();
   proxy.behave("deaf");
   talker.say("done");
-  await expect.poll(heard).toBe("done");
+  await expect.poll(heard, SOON).toBe("done");
   proxy.behave("pass");
-  await expect.poll(() => talker.isClosed).toBe(true);
+  await expect.poll(() => talker.isClosed, SOON).toBe(true);
   expect(talker.text).toBe("");
 });
 
@@ -108,20 +111,20 @@ test("cut, open connections break and new ones are let through; refused, neither
   const { proxy, open } = await echo();
   const first = await open();
   first.say("x");
-  await expect.poll(() => first.text).toBe("x");
+  await expect.poll(() => first.text, SOON).toBe("x");
   proxy.cut();
-  await expect.poll(() => first.isClosed).toBe(true);
+  await expect.poll(() => first.isClosed, SOON).toBe(true);
   const second = await open();
   second.say("y");
-  await expect.poll(() => second.text).toBe("y");
+  await expect.poll(() => second.text, SOON).toBe("y");
   proxy.behave("refused");
-  await expect.poll(() => second.isClosed).toBe(true);
+  await expect.poll(() => second.isClosed, SOON).toBe(true);
   const third = await open();
-  await expect.poll(() => third.isClosed).toBe(true);
+  await expect.poll(() => third.isClosed, SOON).toBe(true);
   proxy.behave("pass");
   const fourth = await open();
   fourth.say("z");
-  await expect.poll(() => fourth.text).toBe("z");
+  await expect.poll(() => fourth.text, SOON).toBe("z");
 });
 
 test("slow, every piece is late and in order", async () => {
@@ -130,7 +133,7 @@ test("slow, every piece is late and in order", async () => {
   proxy.behave("slow", 100);
   const startMs = performance.now();
   talker.say("a");
-  await expect.poll(() => talker.text).toBe("a");
+  await expect.poll(() => talker.text, SOON).toBe("a");
   // There and back. At least: a busy machine only makes it more.
   expect(performance.now() - startMs).toBeGreaterThan(190);
 });
