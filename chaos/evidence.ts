@@ -12,9 +12,11 @@ export interface Account {
   readonly record: UsageRecord;
   readonly identity: string;
   readonly content: string;
-  readonly firstSentMs: number;
+  firstSentMs: number;
   /** Undefined: never acknowledged. */
   ackMs: number | undefined;
+  /** When the last delivery set out that was acknowledged: the store had the record after that. */
+  lastAckedSentMs: number;
 }
 
 export interface Evidence {
@@ -63,6 +65,7 @@ export function gather(journals: readonly string[], oracle: Oracle): Evidence {
         if (told === "duplicate") counts.duplicates += 1;
         answers.push({ sentMs: delivery.atMs, ackMs: atMs });
         account.ackMs = Math.min(atMs, account.ackMs ?? atMs);
+        account.lastAckedSentMs = Math.max(delivery.atMs, account.lastAckedSentMs);
         oracle.acknowledges(account.record);
       } else if (told === "reused") {
         counts.reused += 1;
@@ -85,8 +88,11 @@ function accountOf(accounts: Map<string, Map<string, Account>>, record: UsageRec
   accounts.set(identity, variants);
   const content = contentOf(record);
   const known = variants.get(content);
-  if (known !== undefined && known.firstSentMs <= sentMs) return known;
-  const account = { record, identity, content, firstSentMs: sentMs, ackMs: known?.ackMs };
+  if (known !== undefined) {
+    known.firstSentMs = Math.min(known.firstSentMs, sentMs);
+    return known;
+  }
+  const account: Account = { record, identity, content, firstSentMs: sentMs, ackMs: undefined, lastAckedSentMs: 0 };
   variants.set(content, account);
   return account;
 }

@@ -120,19 +120,19 @@ export class Injector {
       case "leader paused past its lease":
         return paused(deployment.program(target as ProgramName), forMs);
       case "leader cut off from PostgreSQL":
-        return behaves([deployment.linkOf(target as ServiceName, "postgres")], "stalled", forMs);
+        return behaves([deployment.network.linkOf(target as ServiceName, "postgres")], "stalled", forMs);
       case "rolling restart of the APIs":
         return this.#roll(["api-1", "api-2"]);
       case "rolling restart of the workers":
         return this.#roll(["worker-1", "worker-2"]);
       case "connections cut":
-        for (const proxy of deployment.link(target as LinkName)) proxy.cut();
+        for (const proxy of deployment.network.link(target as LinkName)) proxy.cut();
         return;
       case "connections stalled":
       case "connections slow":
       case "connections refused":
       case "answers lost":
-        return behaves(deployment.link(target as LinkName), CONDUCTS[kind], forMs, amount);
+        return behaves(deployment.network.link(target as LinkName), CONDUCTS[kind], forMs, amount);
       case "Redis paused":
         return paused(deployment.redis, forMs);
       case "Redis restarted":

@@ -56,7 +56,8 @@ export async function checkLedger(options: LedgerCheckOptions): Promise<LedgerFi
     [...variants.values()].filter((account) => account.ackMs !== undefined && !isCounted(account, oracle)),
   );
   const refused = missing.filter((account) => isRefused(account, options));
-  const inGaps = missing.filter((account) => !refused.includes(account) && isInGap(account, gaps));
+  const known = new Set(refused);
+  const inGaps = missing.filter((account) => !known.has(account) && isInGap(account, gaps, options.wipesMs));
   const excused = new Set([...refused, ...inGaps]);
   const lost = missing.filter((account) => !excused.has(account));
   for (const { identity, record, firstSentMs, ackMs } of lost)
@@ -155,10 +156,20 @@ function isRefused(account: Account, { oracle, evidence, wipesMs }: LedgerCheckO
   return wipesMs.some((ms) => firstSentMs <= ms && ms <= (account.ackMs ?? 0));
 }
 
-/** It was stored between its first sending and its acknowledgement. A gap that ends before, or begins after, does not contain it. */
-function isInGap({ record, firstSentMs, ackMs = 0 }: Account, gaps: readonly Gap[]): boolean {
+/**
+ * It was stored between its first sending and its acknowledgement: a gap that ends before, or begins after, does not contain it. And it was
+ * stored before the wipe that the gap tells of: what was sent after that and acknowledged may not be missing.
+ */
+function isInGap(account: Account, gaps: readonly Gap[], wipesMs: readonly number[]): boolean {
+  const { record, firstSentMs, ackMs = 0, lastAckedSentMs } = account;
   const shard = shardOfRecord(record);
-  return gaps.some((gap) => gap.shard === shard && gap.fromMs <= ackMs && gap.toMs >= firstSentMs);
+  return gaps.some(
+    (gap) =>
+      gap.shard === shard &&
+      gap.fromMs <= ackMs &&
+      gap.toMs >= firstSentMs &&
+      wipesMs.some((wipeMs) => lastAckedSentMs <= wipeMs && wipeMs <= gap.toMs),
+  );
 }
 
 /** All that was acknowledged before a watermark, and is in the ledger now, was in the count that was told with it. */

@@ -26,6 +26,8 @@ export interface ReportRow {
   readonly customer_id: string;
   readonly stripe_customer_id: string;
   readonly event_name: string;
+  /** Compared with Stripe's sums; a part of an hour is, once a billing period that ends in it is over. */
+  readonly compared: boolean;
   readonly value: bigint;
   readonly timeMs: number;
 }
@@ -49,6 +51,7 @@ export interface MoneyCheckOptions {
   readonly totals: readonly { readonly customer: string; readonly event_name: string; readonly sum: string }[];
   /** Events that Stripe took and did not count, on purpose. */
   readonly thrownAway: number;
+  /** Hours that were over then were compared. */
   readonly nowMs: number;
 }
 
@@ -80,7 +83,7 @@ export async function checkMoney(options: MoneyCheckOptions): Promise<MoneyFindi
 
 async function readReports(pool: Pool): Promise<readonly ReportRow[]> {
   const { rows } = await pool.query<Omit<ReportRow, "value" | "timeMs"> & { value: string; time_ms: string }>(
-    `SELECT identifier, kind, state, customer_id, stripe_customer_id, event_name, value, (extract(epoch FROM event_timestamp) * 1000)::bigint AS time_ms
+    `SELECT identifier, kind, state, customer_id, stripe_customer_id, event_name, reconciled_at IS NOT NULL AS compared, value, (extract(epoch FROM event_timestamp) * 1000)::bigint AS time_ms
      FROM report WHERE state <> 'superseded'`,
   );
   return rows.map(({ value, time_ms, ...row }) => ({ ...row, value: BigInt(value), timeMs: Number(time_ms) }));
@@ -178,11 +181,12 @@ function checkStripe(
     event_name: eventName,
     value,
     timeMs,
+    compared,
   } of reports) {
     if (kind === "unbilled" || (state !== "accepted" && state !== "sent") || isLeft(customer, eventName, timeMs))
       continue;
     const isOver = Math.floor(timeMs / HOUR_MS) * HOUR_MS + HOUR_MS <= nowMs;
-    if (!isOver && !BOOKED.has(kind) && kind !== "cancel" && !atStripe.has(identifier)) {
+    if (!isOver && !compared && !BOOKED.has(kind) && kind !== "cancel" && !atStripe.has(identifier)) {
       notYetCompared += 1;
       continue;
     }

@@ -14,7 +14,7 @@ import { checkLedger } from "./ledger-checks.ts";
 import { checkMoney, type StripeEvent } from "./money-checks.ts";
 import { countByKind, type Outcome, recoveries, spreadOf, takeovers } from "./outcome.ts";
 import { metering } from "./program.ts";
-import { waitUntilSettled } from "./settle.ts";
+import { comeToRest } from "./settle.ts";
 import { CLIENTS, drawTimeline, type FaultKind, SERVICES } from "./timeline.ts";
 import { LiveWatch, ReadWatch, readTotals } from "./watchers.ts";
 
@@ -63,7 +63,7 @@ export async function run(options: RunOptions): Promise<Outcome> {
 
     say("all faults are over: everything has to settle");
     const quietMs = Date.now();
-    await becomeQuiet(deployment, oracle, quietMs, say);
+    const asOfMs = await becomeQuiet(deployment, oracle, quietMs, say);
     const settledMs = Date.now();
     await watch.stop();
 
@@ -71,7 +71,7 @@ export async function run(options: RunOptions): Promise<Outcome> {
     const evidence = gather(deployment.journals, oracle);
     const { readings } = watch.reads;
     const ledger = await checkLedger({ pool: deployment.pool, oracle, evidence, wipesMs: injector.wipesMs, readings });
-    const money = await countMoney(deployment, oracle);
+    const money = await countMoney(deployment, oracle, asOfMs);
     await verify(deployment, oracle);
     checkAnswers(evidence, oracle);
     for (const { name, crashes } of deployment.programs.values())
@@ -142,7 +142,7 @@ async function agree(live: LiveWatch, targets: readonly string[], oracle: Oracle
   const untilMs = Date.now() + CAUGHT_UP_LIMIT_MS;
   for (;;) {
     const told = toText(live.totals);
-    const read = await Promise.all(targets.map((target) => readTotals(target, live.customerId)));
+    const read = await Promise.all(targets.map((target) => readTotals(target, live.customerId).catch(noAnswer)));
     if (read.every((totals) => toText(totals) === told)) return;
     if (Date.now() > untilMs) {
       const reads = read.map(toText).join(" and ");
@@ -153,6 +153,11 @@ async function agree(live: LiveWatch, targets: readonly string[], oracle: Oracle
   }
 }
 
+/** A call may fail on a busy machine; the next does not. */
+function noAnswer(cause: unknown): ReadonlyMap<string, bigint> {
+  return new Map([[`no answer (${String(cause)})`, 0n]]);
+}
+
 function toText(totals: ReadonlyMap<string, bigint>): string {
   return [...totals]
     .map(([meter, quantity]) => `${meter} ${quantity}`)
@@ -160,13 +165,16 @@ function toText(totals: ReadonlyMap<string, bigint>): string {
     .join(", ");
 }
 
-/** Processes are up again, clients get their last answers, and everything is brought to Stripe and compared. */
+/**
+ * Processes are up again, clients get their last answers, and everything is brought to Stripe and compared. Returns as of when; nothing moves
+ * any more then.
+ */
 async function becomeQuiet(
   deployment: Deployment,
   oracle: Oracle,
   quietMs: number,
   say: (line: string) => void,
-): Promise<void> {
+): Promise<number> {
   await deployment.control("DELETE", "faults");
   for (const name of [...SERVICES, "stripe"] as const)
     await deployment
@@ -181,18 +189,19 @@ async function becomeQuiet(
   // Takes the minutes along that are not over.
   const { exitCode, output } = await command(deployment, "flush");
   if (exitCode !== 0) oracle.fail("liveness", `metering flush: exit code ${exitCode}: ${output}`);
-  const left = await waitUntilSettled(deployment, answeredMs, SETTLE_LIMIT_MS, say);
+  const { left, asOfMs } = await comeToRest(deployment, answeredMs, SETTLE_LIMIT_MS, say);
   if (left !== "") oracle.fail("liveness", `not settled after ${SETTLE_LIMIT_MS / 1_000} s: ${left}`);
+  return asOfMs;
 }
 
-async function countMoney(deployment: Deployment, oracle: Oracle) {
+async function countMoney(deployment: Deployment, oracle: Oracle, asOfMs: number) {
   const { data } = (await deployment.control("GET", "meter_events")) as { data: readonly StripeEvent[] };
   const { totals, asynchronous } = (await deployment.control("GET", "state")) as {
     totals: readonly { readonly customer: string; readonly event_name: string; readonly sum: string }[];
     asynchronous: { readonly dropped: number; readonly rejected: number };
   };
   const thrownAway = asynchronous.dropped + asynchronous.rejected;
-  return checkMoney({ pool: deployment.pool, oracle, events: data, totals, thrownAway, nowMs: Date.now() });
+  return checkMoney({ pool: deployment.pool, oracle, events: data, totals, thrownAway, nowMs: asOfMs });
 }
 
 /** `metering verify` sums everything anew from raw records, with the service's own code. */

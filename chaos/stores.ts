@@ -7,6 +7,18 @@ import pg from "pg";
 import { type EmbeddedPostgres, startEmbeddedPostgres } from "../src/process/embedded/embedded-postgres.ts";
 import { type EmbeddedRedis, findRedisProgram, startEmbeddedRedis } from "../src/process/embedded/embedded-redis.ts";
 
+/** Servers are in sessions of their own, and would outlive this process. */
+const serverPids = new Set<number>();
+process.once("exit", () => {
+  for (const pid of serverPids) {
+    try {
+      process.kill(pid, "SIGKILL");
+    } catch {
+      // It has ended.
+    }
+  }
+});
+
 const START_ATTEMPTS_MAX = 120;
 const START_AGAIN_MS = 500;
 
@@ -38,6 +50,7 @@ export class RedisStore {
 
   async up(): Promise<void> {
     this.#server = await again(() => startEmbeddedRedis(this.#options));
+    keepTrack(this.#server);
   }
 
   /** SIGTERM: an orderly end. SIGKILL: none. The data stays. */
@@ -108,6 +121,7 @@ export class PostgresStore {
 
   async up(): Promise<void> {
     this.#server = await again(() => startEmbeddedPostgres(this.#options));
+    keepTrack(this.#server);
   }
 
   /** SIGINT: fast, sessions are ended. SIGQUIT: immediate, it recovers at the next start. SIGKILL: the first process alone, with no word to the others. */
@@ -117,6 +131,11 @@ export class PostgresStore {
     process.kill(server.pid, signal);
     await server.exited;
   }
+}
+
+function keepTrack({ pid, exited }: { readonly pid: number; readonly exited: Promise<void> }): void {
+  serverPids.add(pid);
+  void exited.then(() => serverPids.delete(pid));
 }
 
 /** A server refuses to start while a process of the one before it still lives, or has its port. */
