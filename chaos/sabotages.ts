@@ -13,8 +13,8 @@ export const SABOTAGES: readonly ChaosSabotage[] = [
     // reported where there were none.
     name: "the cursor moves without compare-and-set",
     file: "src/postgres/queries/ledger-move-cursor.sql",
-    find: "WHERE shard = $1 AND epoch = $2 AND cursor = $3;",
-    replace: "WHERE shard = $1 AND $2::text IS NOT NULL AND $3::text IS NOT NULL;",
+    find: "WHERE shard = $1 AND epoch = $2 AND cursor = $3",
+    replace: "WHERE shard = $1 AND $2::text IS NOT NULL AND $3::text IS NOT NULL",
     without: ["Redis wiped"],
   },
   {

@@ -1,14 +1,14 @@
 // StreamUsage over all customers, for operators: those that used most in the last quarter of an hour, with their totals. Each customer's
-// totals come from the query that GetUsage uses; one is read again only when its shard changed. The list is short, so a stream is cheap
-// however many customers there are.
+// totals are a feed's, so they come from the query that GetUsage uses, are read again only when they changed, and are shared by all
+// operators' streams. The list is short, so a stream is cheap however many customers there are.
 import { MeteringError } from "../domain/errors.ts";
 import { calendarPeriod } from "../domain/period.ts";
-import { shardOf } from "../domain/shard.ts";
 import type { Interval } from "../domain/window.ts";
-import { type ReadUsageDependencies, tokenMeters, toUsageTotal } from "./get-usage.ts";
+import type { ReadUsageDependencies } from "./get-usage.ts";
 import type { Activity } from "./ports/ledger.ts";
-import type { ShardVersions } from "./shard-versions.ts";
 import type { SharedReading } from "./shared-reading.ts";
+import type { FeedReading } from "./usage-feed.ts";
+import type { FeedLease, UsageFeeds } from "./usage-feeds.ts";
 import type { CallContext, UsageTotal, WatchAllRequest, WatchEvent } from "./usage-request.ts";
 import { changedTotals, sameInterval } from "./watched-totals.ts";
 
@@ -16,25 +16,17 @@ import { changedTotals, sameInterval } from "./watched-totals.ts";
 export const LISTED_CUSTOMERS_MAX = 50;
 /** All customers change all the time: a stream of them sends no oftener than this, whatever it asks for. */
 export const UPDATE_INTERVAL_MIN_MS = 1_000;
-/** Customers read at the same time by one stream. */
-const READS_AT_ONCE = 5;
 
 export interface WatchAllDependencies extends ReadUsageDependencies {
-  readonly versions: ShardVersions;
+  readonly feeds: UsageFeeds;
   /** At most LISTED_CUSTOMERS_MAX. */
   readonly activity: SharedReading<Activity>;
-}
-
-interface CustomerReading {
-  readonly version: bigint;
-  readonly watermarkMs: number;
-  readonly totals: readonly UsageTotal[];
 }
 
 interface Reading {
   readonly interval: Interval;
   /** Most active first. */
-  readonly customers: ReadonlyMap<string, CustomerReading>;
+  readonly customers: ReadonlyMap<string, FeedReading>;
   readonly watermarkMs: number;
 }
 
@@ -44,19 +36,34 @@ export async function* watchAll(
   request: WatchAllRequest,
   context: CallContext,
 ): AsyncGenerator<WatchEvent, void, undefined> {
-  const { clock } = deps;
   const resumeToken = resumeTokenOf(deps, request);
-  let reading = await read(deps, request, undefined);
+  const leases = new Map<string, FeedLease>();
+  try {
+    yield* follow(deps, leases, request, resumeToken, context.signal);
+  } finally {
+    for (const lease of leases.values()) lease.close();
+  }
+}
+
+async function* follow(
+  deps: WatchAllDependencies,
+  leases: Map<string, FeedLease>,
+  request: WatchAllRequest,
+  resumeToken: Uint8Array,
+  signal: AbortSignal,
+): AsyncGenerator<WatchEvent, void, undefined> {
+  const { clock } = deps;
+  let reading = await read(deps, leases, request);
   yield { kind: "snapshot", ...snapshotOf(reading), resumeToken, watermarkMs: reading.watermarkMs };
   let sentMs = clock.monotonicMs();
   const pauseMs = Math.max(request.minUpdateIntervalMs, UPDATE_INTERVAL_MIN_MS);
-  while (!context.signal.aborted) {
+  while (!signal.aborted) {
     const heartbeatInMs = sentMs + request.heartbeatIntervalMs - clock.monotonicMs();
-    await clock.sleep(Math.min(pauseMs, Math.max(heartbeatInMs, 0)), context.signal);
-    if (context.signal.aborted) return;
+    await clock.sleep(Math.min(pauseMs, Math.max(heartbeatInMs, 0)), signal);
+    if (signal.aborted) return;
     const heartbeatDue = clock.monotonicMs() - sentMs >= request.heartbeatIntervalMs;
     const before = reading;
-    const next = await read(deps, request, heartbeatDue ? undefined : before);
+    const next = await read(deps, leases, request);
     reading = { ...next, watermarkMs: Math.max(before.watermarkMs, next.watermarkMs) };
     const sent = { resumeToken, watermarkMs: reading.watermarkMs };
     const changed = changedTotals(totalsOf(before), totalsOf(next));
@@ -69,64 +76,39 @@ export async function* watchAll(
   }
 }
 
-/** What has not changed since `known` is taken from there. A reading of another replica's that is older than the known one is not taken. */
+/** Leaves `leases` on the feeds of those who are listed. */
 async function read(
   deps: WatchAllDependencies,
+  leases: Map<string, FeedLease>,
   request: WatchAllRequest,
-  known: Reading | undefined,
 ): Promise<Reading> {
-  const interval = calendarPeriod(request.over, deps.clock.nowMs(), "UTC");
   const { customerIds, watermarkMs } = await deps.activity.current();
-  const versions = await deps.versions.all();
-  const usable = known !== undefined && sameInterval(known.interval, interval) ? known.customers : undefined;
-  const readings = new Map<string, CustomerReading>();
-  const waiting = [...customerIds];
-  const readNext = async () => {
-    for (let customerId = waiting.shift(); customerId !== undefined; customerId = waiting.shift()) {
-      const last = usable?.get(customerId);
-      const isCurrent = last !== undefined && last.version === versions[shardOf(customerId, deps.shardCount)];
-      readings.set(customerId, isCurrent ? last : newer(last, await readCustomer(deps, request, interval, customerId)));
-    }
-  };
-  await Promise.all(Array.from({ length: READS_AT_ONCE }, readNext));
-  const customers = new Map(customerIds.map((id) => [id, readings.get(id) as CustomerReading]));
+  const listed = new Set(customerIds);
+  for (const [id, lease] of leases) {
+    if (listed.has(id)) continue;
+    lease.close();
+    leases.delete(id);
+  }
+  for (const id of customerIds) if (!leases.has(id)) leases.set(id, deps.feeds.open(feedRequest(request, id)));
+  const readings = await Promise.all(
+    customerIds.map(async (id) => [id, await leases.get(id)?.feed.current()] as const),
+  );
+  const interval = calendarPeriod(request.over, deps.clock.nowMs(), "UTC");
+  const customers = new Map<string, FeedReading>();
+  // One that was read right before midnight is of the day before: it comes with the next turn.
+  for (const [id, one] of readings)
+    if (one !== undefined && sameInterval(one.interval, interval)) customers.set(id, one);
   const watermarks = [...customers.values()].map((one) => one.watermarkMs);
   return { interval, customers, watermarkMs: watermarks.length === 0 ? watermarkMs : Math.min(...watermarks) };
 }
 
-function newer(last: CustomerReading | undefined, next: CustomerReading): CustomerReading {
-  return last !== undefined && last.version > next.version ? last : next;
-}
-
-async function readCustomer(
-  deps: WatchAllDependencies,
-  { meters }: WatchAllRequest,
-  interval: Interval,
-  customerId: string,
-): Promise<CustomerReading> {
-  const { totals, version, watermarkMs } = await deps.reader.usage({
-    customerId,
-    apiKeyId: undefined,
-    models: [],
-    meters,
-    groupByApiKey: false,
-    groupByModel: false,
-    groupByLabels: [],
-    windows: [interval],
-    tokenMeters: tokenMeters(deps.catalog),
-    after: undefined,
-    // One a meter.
-    limit: deps.catalog.meters.size + 1,
-  });
-  return {
-    version,
-    watermarkMs,
-    totals: totals.map((total) => ({ ...toUsageTotal(total, [interval], []), customerId })),
-  };
+function feedRequest({ over, meters }: WatchAllRequest, customerId: string) {
+  const all = { apiKeyId: undefined, models: [], groupByApiKey: false, groupByModel: false, groupByLabels: [] };
+  return { ...all, customerId, meters, over };
 }
 
 function totalsOf({ customers }: Reading): readonly UsageTotal[] {
-  return [...customers.values()].flatMap(({ totals }) => totals);
+  return [...customers].flatMap(([customerId, { totals }]) => totals.map((total) => ({ ...total, customerId })));
 }
 
 function snapshotOf(reading: Reading): { interval: Interval; totals: readonly UsageTotal[] } {

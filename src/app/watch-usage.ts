@@ -1,16 +1,14 @@
 // StreamUsage: a snapshot, then changed totals, absolute and coalesced. A stream keeps no queue: it remembers the totals it last sent,
-// reads again when its customer's shard changed, at most once per update interval, and sends what differs. Snapshot and updates come
-// from the very query that GetUsage uses, so the two agree at the same watermark (P6).
+// looks at its feed when the customer's totals changed, at most once per update interval, and sends what differs. Snapshot and updates
+// come from the very query that GetUsage uses, so the two agree at the same watermark (P6).
 import { MeteringError } from "../domain/errors.ts";
-import { shardOf } from "../domain/shard.ts";
 import type { Interval } from "../domain/window.ts";
-import { type ReadUsageDependencies, resolvePeriod, selectionOf, tokenMeters, toUsageTotal } from "./get-usage.ts";
-import type { ShardVersions } from "./shard-versions.ts";
-import type { CallContext, UsageTotal, WatchEvent, WatchRequest } from "./usage-request.ts";
+import type { ReadUsageDependencies } from "./get-usage.ts";
+import type { FeedReading, UsageFeed } from "./usage-feed.ts";
+import { feedKey, type UsageFeeds } from "./usage-feeds.ts";
+import type { CallContext, WatchEvent, WatchRequest } from "./usage-request.ts";
+import { WakeableSleep } from "./wakeable-sleep.ts";
 import { changedTotals, sameInterval } from "./watched-totals.ts";
-
-/** Most totals that a stream may carry; past it the caller must ask for less. */
-export const WATCHED_TOTALS_MAX = 1_000;
 
 /** What a resume token carries: the client holds all totals of `interval` as of `version`. */
 interface ResumePosition {
@@ -19,43 +17,61 @@ interface ResumePosition {
   readonly version: string;
 }
 
-interface Reading {
-  readonly interval: Interval;
-  readonly totals: readonly UsageTotal[];
-  readonly version: bigint;
-  readonly watermarkMs: number;
-}
-
 /** Events of one stream, until the signal aborts or the reader stops. Named periods are those of UTC. */
 export async function* watchUsage(
   deps: ReadUsageDependencies,
-  versions: ShardVersions,
+  feeds: UsageFeeds,
   request: WatchRequest,
   context: CallContext,
 ): AsyncGenerator<WatchEvent, void, undefined> {
-  const shard = shardOf(request.customerId, deps.shardCount);
   const resumed = openResumeToken(deps, request);
-  let reading = await read(deps, request);
-  const seal = (r: Reading) => sealResumeToken(deps, request, r);
-  // Which totals changed since the token, or went with a voided record, is not known: so all go, in place of those that the client has.
-  if (resumed?.version !== reading.version.toString() || !sameInterval(resumed.interval, reading.interval)) {
-    yield event({ kind: "snapshot", interval: reading.interval, totals: reading.totals }, reading, seal);
+  const { feed, close } = feeds.open(request);
+  const pause = new WakeableSleep(deps.clock, context.signal);
+  const unlisten = feed.listen(() => pause.wake());
+  try {
+    const reading = await feed.fresh();
+    // Which totals changed since the token, or went with a voided record, is not known: so all go, in place of those that the client has.
+    if (resumed?.version !== reading.version.toString() || !sameInterval(resumed.interval, reading.interval)) {
+      const snapshot = { kind: "snapshot", interval: reading.interval, totals: reading.totals } as const;
+      yield event(snapshot, reading, (r) => sealResumeToken(deps, request, r));
+    }
+    yield* follow(deps, feed, pause, request, reading, context.signal);
+  } finally {
+    unlisten();
+    pause.close();
+    close();
   }
-  let sentMs = deps.clock.monotonicMs();
+}
+
+/** What comes after the totals of `reading` are with the client. */
+async function* follow(
+  { tokens, clock }: ReadUsageDependencies,
+  feed: UsageFeed,
+  pause: WakeableSleep,
+  request: WatchRequest,
+  first: FeedReading,
+  signal: AbortSignal,
+): AsyncGenerator<WatchEvent, void, undefined> {
+  const seal = (r: FeedReading) => sealResumeToken({ tokens }, request, r);
+  let reading = first;
+  let sentMs = clock.monotonicMs();
   let lookedMs = Number.NEGATIVE_INFINITY;
-  while (!context.signal.aborted) {
-    const heartbeatInMs = sentMs + request.heartbeatIntervalMs - deps.clock.monotonicMs();
-    await deps.clock.sleep(Math.min(request.minUpdateIntervalMs, Math.max(heartbeatInMs, 0)), context.signal);
-    if (context.signal.aborted) return;
-    const heartbeatDue = deps.clock.monotonicMs() - sentMs >= request.heartbeatIntervalMs;
+  while (!signal.aborted) {
+    await clock.sleep(Math.min(request.minUpdateIntervalMs, request.heartbeatIntervalMs), signal);
+    const { version, interval } = reading;
+    const heartbeatInMs = () => sentMs + request.heartbeatIntervalMs - clock.monotonicMs();
     // A billing period that ended and was not followed by another is looked at as often as a heartbeat is due, not at every turn.
-    const nowMs = deps.clock.nowMs();
-    const periodOver = nowMs >= reading.interval.endMs && nowMs - lookedMs >= request.heartbeatIntervalMs;
-    if (!heartbeatDue && !periodOver && (await versions.current(shard)) === reading.version) continue;
-    const next = await read(deps, request);
-    lookedMs = nowMs;
+    const rollOverInMs = Math.max(
+      interval.endMs - clock.nowMs(),
+      lookedMs + request.heartbeatIntervalMs - clock.nowMs(),
+    );
+    await pause.sleep(Math.min(heartbeatInMs(), rollOverInMs), () => feed.hasNews(version));
+    if (signal.aborted) return;
+    const heartbeatDue = heartbeatInMs() <= 0;
+    if (clock.nowMs() >= interval.endMs) lookedMs = clock.nowMs();
+    const next = await feed.current();
     const before = reading;
-    // Another replica's snapshot may be older than ours. Versions never go back within a stream; totals do when a record is voided.
+    // A reading on its way may be older than what was seen since. Versions never go back within a stream; totals do when a record is voided.
     if (next.version < before.version) continue;
     reading = { ...next, watermarkMs: Math.max(next.watermarkMs, before.watermarkMs) };
     const changed = changedTotals(before.totals, next.totals);
@@ -64,7 +80,7 @@ export async function* watchUsage(
     } else if (changed.length > 0) yield event({ kind: "update", totals: changed }, reading, seal);
     else if (heartbeatDue) yield event({ kind: "heartbeat" }, reading, seal);
     else continue;
-    sentMs = deps.clock.monotonicMs();
+    sentMs = clock.monotonicMs();
   }
 }
 
@@ -74,37 +90,19 @@ type EventBody = WatchEvent extends infer E
     : never
   : never;
 
-function event(body: EventBody, reading: Reading, seal: (reading: Reading) => Uint8Array): WatchEvent {
+function event(body: EventBody, reading: FeedReading, seal: (reading: FeedReading) => Uint8Array): WatchEvent {
   return { ...body, resumeToken: seal(reading), watermarkMs: reading.watermarkMs };
 }
 
-async function read(deps: ReadUsageDependencies, request: WatchRequest): Promise<Reading> {
-  const nowMs = deps.clock.nowMs();
-  const account = await deps.reader.account(request.customerId, nowMs);
-  const interval = resolvePeriod(request.over, account.billingPeriod, nowMs, "UTC");
-  const reading = await deps.reader.usage({
-    ...selectionOf(request),
-    windows: [interval],
-    tokenMeters: tokenMeters(deps.catalog),
-    after: undefined,
-    limit: WATCHED_TOTALS_MAX,
-  });
-  if (reading.more) {
-    const description = `splits into more than ${WATCHED_TOTALS_MAX} totals; watch fewer dimensions, meters or one API key`;
-    throw new MeteringError(
-      { kind: "invalid_request", violations: [{ field: "group_by", description }] },
-      `group_by: ${description}`,
-    );
-  }
-  const totals = reading.totals.map((total) => toUsageTotal(total, [interval], request.groupByLabels));
-  return { interval, totals, version: reading.version, watermarkMs: reading.watermarkMs };
-}
-
-function openResumeToken(deps: ReadUsageDependencies, request: WatchRequest): ResumePosition | undefined {
+function openResumeToken(
+  deps: Pick<ReadUsageDependencies, "tokens">,
+  request: WatchRequest,
+): ResumePosition | undefined {
   if (request.resumeToken.length === 0) return undefined;
   const token = Buffer.from(request.resumeToken).toString("utf8");
   const position = deps.tokens.open("resume", token, "resume_token") as ResumePosition;
-  if (position.request === fingerprint(request)) return position;
+  // The pace may change on a resume; what is watched may not.
+  if (position.request === feedKey(request)) return position;
   const violations = [{ field: "resume_token", description: "belongs to a request with other fields" }];
   throw new MeteringError(
     { kind: "invalid_request", violations },
@@ -112,13 +110,12 @@ function openResumeToken(deps: ReadUsageDependencies, request: WatchRequest): Re
   );
 }
 
-function sealResumeToken(deps: ReadUsageDependencies, request: WatchRequest, reading: Reading): Uint8Array {
+function sealResumeToken(
+  deps: Pick<ReadUsageDependencies, "tokens">,
+  request: WatchRequest,
+  reading: FeedReading,
+): Uint8Array {
   const { interval, version } = reading;
-  const position: ResumePosition = { request: fingerprint(request), interval, version: version.toString() };
+  const position: ResumePosition = { request: feedKey(request), interval, version: version.toString() };
   return Buffer.from(deps.tokens.seal("resume", position), "utf8");
-}
-
-/** The pace may change on a resume; what is watched may not. */
-function fingerprint(request: WatchRequest): string {
-  return JSON.stringify([selectionOf(request), request.over]);
 }

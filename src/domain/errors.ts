@@ -49,6 +49,8 @@ export type MeteringFailure =
   | { readonly kind: "scope_missing"; readonly scope: string }
   /** The server holds as many streams as it may. */
   | { readonly kind: "too_many_streams"; readonly retryAfterMs: number }
+  /** The reader of a stream took nothing for so long that its place was given up; it may come back and resume. */
+  | { readonly kind: "reader_too_slow"; readonly retryAfterMs: number }
   /** The server drains; reconnect elsewhere or in a moment. */
   | { readonly kind: "draining"; readonly retryAfterMs: number };
 

@@ -13,7 +13,7 @@ import { inTransaction, type Pool, type PoolClient } from "./pool.ts";
 import { sqlFile } from "./sql-file.ts";
 
 const MOVE_CURSOR = { name: "ledger-move-cursor", text: sqlFile("ledger-move-cursor") };
-const LOCK_SHARDS = { name: "ledger-lock-shards", text: sqlFile("ledger-lock-shards") };
+const LOCK_CUSTOMERS = { name: "ledger-lock-customers", text: sqlFile("ledger-lock-customers") };
 const CLAIM_KEYS = { name: "ledger-claim-keys", text: sqlFile("ledger-claim-keys") };
 const ADOPT_EPOCH = sqlFile("ledger-adopt-epoch");
 const LOST_TAIL = sqlFile("ledger-lost-tail");
@@ -80,7 +80,7 @@ async function applyMending(
 /**
  * The transaction. Nothing is visible before its commit, so a crash at any number leaves the ledger as it was.
  *
- * 1. lock the shard(s), for a drain by moving the cursor: a second drainer waits here and then finds it moved;
+ * 1. lock the shard(s) and name whose totals may change, for a drain by moving the cursor: a second drainer waits here and then finds it moved;
  * 2. claim the keys: what was there before is a duplicate or a reused key;
  * 3. write raw records, sums and refusals;
  * 4. commit. A crash right after: the drain finds the cursor moved; a caller of Postgres intake retries and gets DUPLICATE.
@@ -113,14 +113,25 @@ async function lockShards(
   records: readonly UsageRecord[],
   move: CursorMove | undefined,
 ): Promise<boolean> {
+  const customers = [...new Set(records.map((r) => r.customerId))];
   if (move !== undefined) {
     const { shard, epoch, fromEntryId, toEntryId, watermarkMs } = move;
-    const moved = await client.query(MOVE_CURSOR, [shard, epoch, fromEntryId, toEntryId, new Date(watermarkMs)]);
-    return moved.rowCount === 1;
+    const values = [shard, epoch, fromEntryId, toEntryId, new Date(watermarkMs), customers];
+    return (await client.query(MOVE_CURSOR, values)).rowCount === 1;
   }
-  const shards = [...new Set(records.map((r) => shardOf(r.customerId, shardCount)))];
-  await client.query(LOCK_SHARDS, [shards]);
+  await client.query(LOCK_CUSTOMERS, [JSON.stringify(byShard(customers, shardCount))]);
   return true;
+}
+
+function byShard(customers: readonly string[], shardCount: number): Record<number, string[]> {
+  const shards: Record<number, string[]> = {};
+  for (const customer of customers) {
+    const shard = shardOf(customer, shardCount);
+    const known = shards[shard];
+    if (known === undefined) shards[shard] = [customer];
+    else known.push(customer);
+  }
+  return shards;
 }
 
 /** Steps 2 and 3. */

@@ -1,5 +1,13 @@
 // Reads for GetUsage and StreamUsage. Each reading is one statement, so one snapshot.
-import type { BillingReading, ShardCursor, Total, UsageQuery, UsageReader, UsageReading } from "../app/ports/ledger.ts";
+import type {
+  BillingReading,
+  ShardChange,
+  ShardCursor,
+  Total,
+  UsageQuery,
+  UsageReader,
+  UsageReading,
+} from "../app/ports/ledger.ts";
 import { REQUESTS_METER } from "../domain/meter.ts";
 import { planRead } from "../domain/read-plan.ts";
 import { shardOf } from "../domain/shard.ts";
@@ -12,7 +20,7 @@ import { reading } from "./unavailable.ts";
 const TOTALS = { name: "usage-totals", text: sqlFile("usage-totals") };
 const BILLING = { name: "usage-billing", text: sqlFile("usage-billing") };
 const CURSOR = { name: "usage-cursor", text: sqlFile("usage-cursor") };
-const VERSIONS = { name: "usage-versions", text: sqlFile("usage-versions") };
+const CHANGES = { name: "usage-changes", text: sqlFile("usage-changes") };
 
 interface TotalsRow {
   readonly totals: readonly [number, string, string, string, string[], string, string][];
@@ -22,6 +30,12 @@ interface TotalsRow {
   readonly version: string;
 }
 
+interface ChangeRow {
+  readonly version: string;
+  readonly watermark: Date;
+  readonly customers: string[] | null;
+}
+
 /** `graceMs`: how long after a failed payment a customer stays entitled. Reads fail with ledger_unavailable while Postgres is away. */
 export function postgresUsageReader(pool: Pool, shardCount: number, graceMs: number): UsageReader {
   return {
@@ -29,7 +43,7 @@ export function postgresUsageReader(pool: Pool, shardCount: number, graceMs: num
     billing: (customerId, interval) => reading(() => readBilling(pool, customerId, interval)),
     account: (customerId, nowMs) => reading(() => readAccount(pool, customerId, nowMs, graceMs)),
     cursor: (shard, epoch) => reading(() => readCursor(pool, shard, epoch)),
-    versions: () => reading(() => readVersions(pool)),
+    changes: (known) => reading(() => readChanges(pool, known)),
   };
 }
 
@@ -63,9 +77,12 @@ async function readCursor(pool: Pool, shard: number, epoch: string): Promise<Sha
   return row;
 }
 
-async function readVersions(pool: Pool): Promise<readonly bigint[]> {
-  const result = await pool.query<{ version: string }>(VERSIONS);
-  return result.rows.map((row) => BigInt(row.version));
+async function readChanges(pool: Pool, known: readonly bigint[]): Promise<readonly ShardChange[]> {
+  const values = [known.map(String)];
+  const result = await pool.query<ChangeRow>({ ...CHANGES, values });
+  return result.rows.map(({ version, watermark, customers }) => {
+    return { version: BigInt(version), watermarkMs: watermark.getTime(), customers: customers ?? undefined };
+  });
 }
 
 function totalsParameters(query: UsageQuery, shardCount: number): unknown[] {

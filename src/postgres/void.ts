@@ -14,7 +14,7 @@ import { sqlFile } from "./sql-file.ts";
 import { repeatable } from "./unavailable.ts";
 
 const FIND = sqlFile("void-find");
-const LOCK_SHARDS = sqlFile("ledger-lock-shards");
+const LOCK_CUSTOMERS = sqlFile("ledger-lock-customers");
 const LOCK_PENDING = sqlFile("recut-lock-pending");
 const INSERT = sqlFile("void-insert");
 const CLEAR_EMPTY = sqlFile("void-clear-empty");
@@ -50,7 +50,7 @@ async function voidRecord(
   if (seen === undefined) return { kind: "not_found" };
   if (seen.voided !== undefined) return { kind: "already_voided", record: seen.voided };
   return inTransaction(pool, async (client): Promise<VoidResult> => {
-    const locked = await client.query(LOCK_SHARDS, [[shardOf(customerId, shardCount)]]); // 2
+    const locked = await client.query(LOCK_CUSTOMERS, [{ [shardOf(customerId, shardCount)]: [customerId] }]); // 2
     if (locked.rowCount !== 1) throw new Error(`the shard of customer ${customerId} has no row`);
     const found = await find(client, request);
     if (found === undefined) return { kind: "not_found" };

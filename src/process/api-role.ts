@@ -6,8 +6,8 @@ import type { Limits } from "../app/limits.ts";
 import { OpaqueTokens } from "../app/opaque-tokens.ts";
 import type { Durability, Intake } from "../app/ports/intake.ts";
 import { RecordUsage } from "../app/record-usage.ts";
-import { ShardVersions } from "../app/shard-versions.ts";
 import { SharedReading } from "../app/shared-reading.ts";
+import { UsageFeeds } from "../app/usage-feeds.ts";
 import type { ReadUsage } from "../app/usage-request.ts";
 import { LISTED_CUSTOMERS_MAX, watchAll } from "../app/watch-all.ts";
 import { watchUsage } from "../app/watch-usage.ts";
@@ -41,8 +41,8 @@ export interface ApiRole {
   readonly health: IntakeHealth;
 }
 
-/** How old a stream's knowledge of "nothing changed" may be. */
-const VERSIONS_MAX_AGE_MS = 50;
+/** How long a change may go unseen by the streams. */
+const FEED_LOOK_EVERY_MS = 50;
 /** How old the order of all customers may be. */
 const ACTIVITY_MAX_AGE_MS = 1_000;
 /** How old an overview may be: many pages may poll it. */
@@ -134,14 +134,14 @@ function openIntake({ config, catalog, deployment, pool, redis, logger }: Founda
 function readUsage({ config, catalog, deployment, pool }: Foundation, tokens: OpaqueTokens): ReadUsage {
   const { shardCount } = deployment;
   const reader = postgresUsageReader(pool, shardCount, config.paymentGraceMs);
-  const versions = new ShardVersions(reader, SYSTEM_CLOCK, VERSIONS_MAX_AGE_MS);
   const dependencies = { reader, tokens, catalog, clock: SYSTEM_CLOCK, shardCount };
+  const feeds = new UsageFeeds(dependencies, FEED_LOOK_EVERY_MS);
   const top = () => postgresActivityReader(pool).mostActive(LISTED_CUSTOMERS_MAX);
   const activity = new SharedReading(top, SYSTEM_CLOCK, ACTIVITY_MAX_AGE_MS);
   return {
     getUsage: (request, context) => getUsage(dependencies, request, context),
-    watchUsage: (request, context) => watchUsage(dependencies, versions, request, context),
-    watchAll: (request, context) => watchAll({ ...dependencies, versions, activity }, request, context),
+    watchUsage: (request, context) => watchUsage(dependencies, feeds, request, context),
+    watchAll: (request, context) => watchAll({ ...dependencies, feeds, activity }, request, context),
   };
 }
 

@@ -54,10 +54,17 @@ export interface CallLimits {
   readonly maxDeadlineMs: number;
   /** Most StreamUsage calls open at once on one server. */
   readonly maxStreams: number;
+  /** A stream whose reader takes no event for this long is ended. Milliseconds. */
+  readonly readerTimeoutMs: number;
 }
 
-/** 10 s, 60 s, 10,000 streams. */
-export const DEFAULT_CALL_LIMITS: CallLimits = { defaultDeadlineMs: 10_000, maxDeadlineMs: 60_000, maxStreams: 10_000 };
+/** 10 s, 60 s, 10,000 streams, 60 s. */
+export const DEFAULT_CALL_LIMITS: CallLimits = {
+  defaultDeadlineMs: 10_000,
+  maxDeadlineMs: 60_000,
+  maxStreams: 10_000,
+  readerTimeoutMs: 60_000,
+};
 
 const DRAIN_RETRY_MS = 1000;
 const FULL_RETRY_MS = 5000;
@@ -147,7 +154,7 @@ export class Edge {
     observer.openStreams(+1);
     try {
       this.#admitStream();
-      yield* work();
+      yield* this.#pace(call, work());
       if (call.reason !== undefined) throw call.reason;
       if (!call.left) code = "OK";
     } catch (error) {
@@ -160,6 +167,31 @@ export class Edge {
       observer.openStreams(-1);
       observer.callEnded(rpc, code, clock.monotonicMs() - startedMs);
       if (span !== undefined) endSpan(span, failed);
+    }
+  }
+
+  /** Gives up a reader that takes nothing: what its stream holds is let go at once, and the status waits for it behind what it left lying. */
+  async *#pace<T>(call: Call, source: AsyncIterable<T>): AsyncGenerator<T, void, undefined> {
+    const { clock, limits } = this.#options;
+    const events = source[Symbol.asyncIterator]();
+    const passed = () => {
+      call.end(readerTooSlow());
+      this.#streams.delete(call);
+      // It is at rest between two events, so it ends now.
+      void events.return?.();
+    };
+    try {
+      for (let next = await events.next(); next.done !== true; next = await events.next()) {
+        const deadline: Deadline = { atMs: clock.monotonicMs() + limits.readerTimeoutMs, passed };
+        this.#deadlines.add(deadline);
+        try {
+          yield next.value;
+        } finally {
+          this.#deadlines.remove(deadline);
+        }
+      }
+    } finally {
+      await events.return?.();
     }
   }
 
@@ -240,6 +272,11 @@ function endSpan(span: Span, failed?: FailedCall): void {
   const { code, reason, message } = failed.status;
   const attributes = { "rpc.status": Code[code], "error.reason": reason, "request.id": failed.requestId };
   span.end(attributes, code === Code.INTERNAL || OPERATORS_CODES.has(code) ? message : undefined);
+}
+
+function readerTooSlow(): MeteringError {
+  const failure = { kind: "reader_too_slow", retryAfterMs: DRAIN_RETRY_MS } as const;
+  return new MeteringError(failure, "the reader took nothing for too long; call again with the last resume_token");
 }
 
 function draining(): MeteringError {

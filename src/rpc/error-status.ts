@@ -55,6 +55,7 @@ const TABLE: { readonly [K in Kind]: readonly [code: Code, reason: keyof typeof 
   deadline_exceeded: [Code.DEADLINE_EXCEEDED, "DEADLINE_EXCEEDED"],
   scope_missing: [Code.PERMISSION_DENIED, "SCOPE_MISSING"],
   too_many_streams: [Code.RESOURCE_EXHAUSTED, "TOO_MANY_STREAMS"],
+  reader_too_slow: [Code.RESOURCE_EXHAUSTED, "READER_TOO_SLOW"],
   draining: [Code.UNAVAILABLE, "DRAINING"],
 };
 

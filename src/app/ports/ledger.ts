@@ -180,12 +180,21 @@ export interface ActivityReader {
   mostActive(limit: number): Promise<Activity>;
 }
 
+/** Where a shard stands, and who changed since another version of it. */
+export interface ShardChange {
+  readonly version: bigint;
+  /** Of what this version counts. */
+  readonly watermarkMs: number;
+  /** Whose totals may differ; nobody else's do. Undefined: not known, it may be anybody's. */
+  readonly customers: readonly string[] | undefined;
+}
+
 export interface UsageReader {
   usage(query: UsageQuery): Promise<UsageReading>;
   billing(customerId: string, interval: Interval): Promise<BillingReading>;
   account(customerId: string, nowMs: number): Promise<AccountReading>;
   /** Where one shard stands, for consistency tokens; `epochLost`: the stream of `epoch` was followed once and is gone. */
   cursor(shard: number, epoch: string): Promise<ShardCursor>;
-  /** Version per shard, index = shard: which shards changed since one looked. */
-  versions(): Promise<readonly bigint[]>;
+  /** Each shard, index = shard, of one snapshot: whose totals changed since it stood at the version known. `known` may be empty. */
+  changes(known: readonly bigint[]): Promise<readonly ShardChange[]>;
 }

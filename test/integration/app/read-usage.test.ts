@@ -3,7 +3,7 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { getUsage, type ReadUsageDependencies } from "../../../src/app/get-usage.ts";
 import { OpaqueTokens } from "../../../src/app/opaque-tokens.ts";
 import type { Ledger } from "../../../src/app/ports/ledger.ts";
-import { ShardVersions } from "../../../src/app/shard-versions.ts";
+import { UsageFeeds } from "../../../src/app/usage-feeds.ts";
 import type { UsageRequest, UsageTotal, WatchEvent, WatchRequest } from "../../../src/app/usage-request.ts";
 import { watchUsage } from "../../../src/app/watch-usage.ts";
 import { MeteringError } from "../../../src/domain/errors.ts";
@@ -29,7 +29,7 @@ const clock = testClock();
 let database: TestDatabase;
 let ledger: Ledger;
 let deps: ReadUsageDependencies;
-let versions: ShardVersions;
+let feeds: UsageFeeds;
 
 beforeAll(async () => {
   database = await createTestDatabase();
@@ -39,7 +39,7 @@ beforeAll(async () => {
   ledger = postgresLedger(database.pool, testCatalog(), SHARDS);
   const reader = postgresUsageReader(database.pool, SHARDS, 3 * DAY_MS);
   deps = { reader, tokens: new OpaqueTokens(deployment.tokenKey), catalog: testCatalog(), clock, shardCount: SHARDS };
-  versions = new ShardVersions(reader, clock, 20);
+  feeds = new UsageFeeds(deps, 20);
 });
 afterAll(() => database.close());
 
@@ -235,7 +235,7 @@ describe("GetUsage", () => {
 describe("StreamUsage", () => {
   function open(asked: WatchRequest) {
     const abort = new AbortController();
-    const events = watchUsage(deps, versions, asked, { signal: abort.signal });
+    const events = watchUsage(deps, feeds, asked, { signal: abort.signal });
     const next = async (): Promise<WatchEvent> => {
       const { value, done } = await events.next();
       if (done) throw new Error("the stream ended");

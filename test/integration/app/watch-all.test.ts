@@ -3,8 +3,8 @@ import { expect, test as plain } from "vitest";
 import { getUsage, type ReadUsageDependencies } from "../../../src/app/get-usage.ts";
 import { OpaqueTokens } from "../../../src/app/opaque-tokens.ts";
 import type { Ledger } from "../../../src/app/ports/ledger.ts";
-import { ShardVersions } from "../../../src/app/shard-versions.ts";
 import { SharedReading } from "../../../src/app/shared-reading.ts";
+import { UsageFeeds } from "../../../src/app/usage-feeds.ts";
 import type { WatchAllRequest, WatchEvent } from "../../../src/app/usage-request.ts";
 import { watchAll } from "../../../src/app/watch-all.ts";
 import { forgetActivity, postgresActivityReader } from "../../../src/postgres/activity.ts";
@@ -40,7 +40,7 @@ const test = plain.extend<{ world: World }>({
     const reader = postgresUsageReader(pool, SHARDS, 0);
     const deps = { reader, tokens: new OpaqueTokens(tokenKey), catalog, clock: SYSTEM_CLOCK, shardCount: SHARDS };
     const ledger = postgresLedger(pool, catalog, SHARDS);
-    const versions = new ShardVersions(reader, SYSTEM_CLOCK, 20);
+    const feeds = new UsageFeeds(deps, 20);
     const activity = new SharedReading(() => postgresActivityReader(pool).mostActive(LISTED), SYSTEM_CLOCK, 20);
     const ended = new AbortController();
     await use({
@@ -54,7 +54,7 @@ const test = plain.extend<{ world: World }>({
       },
       open: (fields) =>
         watchAll(
-          { ...deps, versions, activity },
+          { ...deps, feeds, activity },
           {
             over: "current_month",
             meters: ["input_tokens"],

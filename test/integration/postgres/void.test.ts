@@ -275,7 +275,7 @@ test("its process killed while it waits for the shard: nothing is done, and a re
     await vi.waitFor(async () => {
       const killed = await database.pool.query(
         `SELECT pg_terminate_backend(pid) FROM pg_stat_activity
-         WHERE datname = current_database() AND wait_event_type = 'Lock' AND query LIKE '%FROM shard WHERE shard = ANY%'`,
+         WHERE datname = current_database() AND wait_event_type = 'Lock' AND query LIKE '%WITH locked AS MATERIALIZED%'`,
       );
       expect(killed.rowCount).toBe(1);
     }, 10_000);

@@ -157,6 +157,64 @@ test("a slow reader holds the use case back instead of filling a queue", async (
   stream.cancel();
 });
 
+test("a reader that takes nothing loses its place to the next one, and finds out why when it reads again", async () => {
+  let ended = 0;
+  const totals = Array.from({ length: 200 }, () => TOTAL);
+  const readUsage = {
+    async *watchUsage(_: WatchRequest, { signal }: CallContext) {
+      try {
+        while (!signal.aborted) yield { ...UPDATE, totals };
+      } finally {
+        ended += 1;
+      }
+    },
+  };
+  const service = await startTestService({ readUsage, limits: { maxStreams: 1, readerTimeoutMs: 300 } });
+  const client = grpcClient(service.grpcAddress);
+  const stream = openStream(client);
+  const failure = failureOf(stream);
+  await nextOf(stream);
+  stream.pause();
+  while (ended === 0) await new Promise((resolve) => setTimeout(resolve, 20));
+  const second = openStream(client);
+  second.on("error", () => {});
+  expect(await nextOf(second)).toMatchObject({ event: { case: "update" } });
+  second.cancel();
+  stream.resume();
+  const refusal = await failure;
+  expect([refusal.code, reasonOf(refusal), retryDelayOf(refusal)]).toEqual([
+    "RESOURCE_EXHAUSTED",
+    "READER_TOO_SLOW",
+    "1s",
+  ]);
+});
+
+test("and so over gRPC-Web", async () => {
+  let ended = 0;
+  const totals = Array.from({ length: 200 }, () => TOTAL);
+  const readUsage = {
+    async *watchUsage(_: WatchRequest, { signal }: CallContext) {
+      try {
+        while (!signal.aborted) yield { ...UPDATE, totals };
+      } finally {
+        ended += 1;
+      }
+    },
+  };
+  const service = await startTestService({ readUsage, limits: { maxStreams: 1, readerTimeoutMs: 300 } });
+  const events = grpcWebClient(service.connectUrl).streamUsage({ customerId: "c" })[Symbol.asyncIterator]();
+  await events.next();
+  while (ended === 0) await new Promise((resolve) => setTimeout(resolve, 20));
+  const second = openStream(grpcClient(service.grpcAddress));
+  second.on("error", () => {});
+  expect(await nextOf(second)).toMatchObject({ event: { case: "update" } });
+  second.cancel();
+  const readOn = async () => {
+    for (let next = await events.next(); next.done !== true; next = await events.next());
+  };
+  expect(reasonOf(refusalOf(await outcomeOf(readOn())))).toBe("READER_TOO_SLOW");
+});
+
 test("past the most streams a server may hold, the next is refused until one ends", async () => {
   const readUsage = {
     async *watchUsage(_: WatchRequest, context: CallContext) {

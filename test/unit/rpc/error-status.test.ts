@@ -57,6 +57,7 @@ const FAILURES: { [K in MeteringFailure["kind"]]: [Extract<MeteringFailure, { ki
   deadline_exceeded: [{ kind: "deadline_exceeded" }, Code.DEADLINE_EXCEEDED],
   scope_missing: [{ kind: "scope_missing", scope: "s" }, Code.PERMISSION_DENIED],
   too_many_streams: [{ kind: "too_many_streams", retryAfterMs }, Code.RESOURCE_EXHAUSTED],
+  reader_too_slow: [{ kind: "reader_too_slow", retryAfterMs }, Code.RESOURCE_EXHAUSTED],
   draining: [{ kind: "draining", retryAfterMs }, Code.UNAVAILABLE],
 };
 
