@@ -59,7 +59,7 @@ function modelSide(): Side {
       billing: async (...args) => reader.billing(...args),
       account: async (...args) => reader.account(...args),
       cursor: async (...args) => reader.cursor(...args),
-      versions: async () => reader.versions(),
+      changes: async (known) => reader.changes(known),
     },
   };
 }
@@ -196,7 +196,7 @@ async function readAll({ ledger, reader }: Side, query: UsageQuery): Promise<unk
   return {
     pages,
     billing: [[...reported].sort(), [...unreported].sort()],
-    versions: await reader.versions(),
+    versions: (await reader.changes([])).map(({ version }) => version),
     shard,
     cursor,
   };

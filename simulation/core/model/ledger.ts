@@ -12,7 +12,7 @@ import { FIRST_ENTRY_ID } from "../../../src/domain/entry-id.ts";
 import type { MeterCatalog } from "../../../src/domain/meter.ts";
 import { type BatchSums, negated, type RollupDelta, type Series, sumBatch } from "../../../src/domain/rollup.ts";
 import { shardOf } from "../../../src/domain/shard.ts";
-import type { UsageRecord } from "../../../src/domain/usage-record.ts";
+import { compareText, type UsageRecord } from "../../../src/domain/usage-record.ts";
 
 export interface Gap {
   readonly shard: number;
@@ -64,6 +64,8 @@ export class ModelLedger {
   readonly voids = new Map<string, VoidedRecord>();
   /** By shard. */
   readonly versions: bigint[];
+  /** Customers that a version names, by shard and version. */
+  readonly #named = new Map<string, readonly string[]>();
   /** Billing-period boundaries, by customer. */
   readonly boundaries = new Map<string, readonly number[]>();
   readonly #catalog: MeterCatalog;
@@ -86,7 +88,11 @@ export class ModelLedger {
       row.cursor = move.toEntryId;
     }
     const shards = move === undefined ? records.map((record) => this.#shardOf(record)) : [move.shard];
-    for (const shard of new Set(shards)) this.#changed(shard);
+    for (const shard of new Set(shards))
+      this.#changed(
+        shard,
+        records.filter((record) => this.#shardOf(record) === shard).map(({ customerId }) => customerId),
+      );
     const outcomes = records.map((record): ApplyOutcome => {
       const identity = identityOf(record);
       const known = this.keys.get(identity);
@@ -111,7 +117,7 @@ export class ModelLedger {
     if (fromEpoch !== "") this.#gap(row, toEpoch, nowMs);
     row.epoch = toEpoch;
     row.cursor = FIRST_ENTRY_ID;
-    this.#changed(shard);
+    this.#changed(shard, undefined);
     return true;
   }
 
@@ -135,8 +141,21 @@ export class ModelLedger {
     return this.versions[shard] ?? 0n;
   }
 
-  #changed(shard: number): void {
-    this.versions[shard] = this.versionOf(shard) + 1n;
+  /** Whose totals may differ between a version and now; undefined: anybody's. */
+  changedSince(shard: number, version: bigint): readonly string[] | undefined {
+    const customers = new Set<string>();
+    for (let next = version + 1n; next <= this.versionOf(shard); next += 1n) {
+      const named = this.#named.get(`${shard} ${next}`);
+      if (named === undefined) return undefined;
+      for (const customer of named) customers.add(customer);
+    }
+    return [...customers].sort(compareText);
+  }
+
+  #changed(shard: number, customers: readonly string[] | undefined): void {
+    const version = this.versionOf(shard) + 1n;
+    this.versions[shard] = version;
+    if (customers !== undefined) this.#named.set(`${shard} ${version}`, customers);
   }
 
   #raise(shard: number, watermarkMs: number): void {
@@ -171,7 +190,7 @@ export class ModelLedger {
     if (record === undefined) return { kind: "not_found" };
     const before = this.voids.get(identity);
     if (before !== undefined) return { kind: "already_voided", record: before };
-    this.#changed(this.#shardOf(record));
+    this.#changed(this.#shardOf(record), [record.customerId]);
     const sums = sumBatch([record], this.#catalog, (customerId) => this.boundaries.get(customerId) ?? []);
     this.#add(negated(sums));
     for (const rows of [this.quarterHours, this.days]) clearEmpty(rows, [...sums.quarterHours, ...sums.days]);

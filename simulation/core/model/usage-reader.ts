@@ -2,6 +2,7 @@
 import type {
   AccountReading,
   BillingReading,
+  ShardChange,
   ShardCursor,
   Total,
   TotalKey,
@@ -95,8 +96,16 @@ export class ModelUsageReader {
     return { epoch: row.epoch, cursor: row.cursor, epochLost };
   }
 
-  versions(): readonly bigint[] {
-    return [...this.#options.ledger.versions];
+  changes(known: readonly bigint[]): readonly ShardChange[] {
+    const { ledger, intake, nowMs } = this.#options;
+    return ledger.versions.map((version, shard) => {
+      const from = known[shard];
+      return {
+        version,
+        watermarkMs: intake === "postgres" ? nowMs() : (ledger.shardRows[shard]?.watermarkMs ?? 0),
+        customers: from === undefined ? undefined : ledger.changedSince(shard, from),
+      };
+    });
   }
 }
 

@@ -3,7 +3,7 @@
 import type { ReadUsageDependencies } from "../../../src/app/get-usage.ts";
 import { OpaqueTokens } from "../../../src/app/opaque-tokens.ts";
 import type { UsageReader } from "../../../src/app/ports/ledger.ts";
-import { ShardVersions } from "../../../src/app/shard-versions.ts";
+import { UsageFeeds } from "../../../src/app/usage-feeds.ts";
 import { CATALOG } from "../../catalog.ts";
 import type { Machine } from "../machine.ts";
 import type { ModelUsageReader } from "../model/usage-reader.ts";
@@ -35,11 +35,11 @@ export const READING_PACES = {
 /** What a process reads with. */
 export interface ReadingParts {
   readonly dependencies: ReadUsageDependencies;
-  readonly versions: ShardVersions;
+  readonly feeds: UsageFeeds;
 }
 
-/** As production has it: how old a look at all shards may be. */
-const VERSIONS_MAX_AGE_MS = 50;
+/** As production has it: how long a change may go unseen. */
+const FEED_LOOK_EVERY_MS = 50;
 
 export const TOKENS = new OpaqueTokens("simulated");
 
@@ -52,10 +52,8 @@ export function readingParts(machine: Machine, stores: ReadingStores, shardCount
     billing: (...args) => call(() => reader.billing(...args)),
     account: (...args) => call(() => reader.account(...args)),
     cursor: (...args) => call(() => reader.cursor(...args)),
-    versions: () => call(() => reader.versions()),
+    changes: (known) => call(() => reader.changes(known)),
   };
-  return {
-    dependencies: { reader: port, tokens, catalog: CATALOG, clock, shardCount },
-    versions: new ShardVersions(port, clock, VERSIONS_MAX_AGE_MS),
-  };
+  const dependencies = { reader: port, tokens, catalog: CATALOG, clock, shardCount };
+  return { dependencies, feeds: new UsageFeeds(dependencies, FEED_LOOK_EVERY_MS) };
 }

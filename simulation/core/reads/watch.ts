@@ -102,7 +102,7 @@ export class Watch {
   async #consume({ reading, draining }: Api, stream: number, hungUp: AbortSignal): Promise<void> {
     const signal = AbortSignal.any([hungUp, draining]);
     const request = { ...this.#options.request, resumeToken: this.#resumeToken };
-    for await (const event of watchUsage(reading.dependencies, reading.versions, request, { signal })) {
+    for await (const event of watchUsage(reading.dependencies, reading.feeds, request, { signal })) {
       await this.#onItsWay();
       if (stream !== this.#streams) return;
       this.#hear(event);
