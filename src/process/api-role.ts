@@ -31,6 +31,7 @@ import { isStandIn } from "./config/parse-config.ts";
 import type { Foundation } from "./foundation.ts";
 import { IntakeHealth } from "./intake-health.ts";
 import type { Closers } from "./lifecycle.ts";
+import { PAGE_FOLDER, pageHandler } from "./page.ts";
 import { SYSTEM_CLOCK } from "./system-clock.ts";
 
 export interface ApiRole {
@@ -69,7 +70,8 @@ export async function startApi(foundation: Foundation, closers: Closers): Promis
   const operations = config.adminApi ? openOperations(foundation) : undefined;
   const admin = config.adminApi ? new AdminHandlers(postgresVoids(pool, catalog, deployment.shardCount)) : undefined;
   const grpc = new GrpcServer({ ...edge, handlers, admin, operations, connection: DEFAULT_GRPC_CONNECTION });
-  const connect = new ConnectServer({ ...edge, handlers, admin, operations });
+  const fallback = pageHandler(PAGE_FOLDER, { stripeSimulated: isStandIn(config), catalog });
+  const connect = new ConnectServer({ ...edge, handlers, admin, operations, fallback });
   // Two ports, one after the other, and half of the time for the loops behind them.
   const graceMs = config.shutdownGraceMs / 4;
   const grpcPort = await grpc.start(config.grpcPort, config.host);
