@@ -33,6 +33,7 @@ import type { Foundation } from "./foundation.ts";
 import { IntakeHealth } from "./intake-health.ts";
 import type { Closers } from "./lifecycle.ts";
 import { openLimits } from "./open-limits.ts";
+import { PAGE_FOLDER, pageHandler } from "./page.ts";
 import { SYSTEM_CLOCK } from "./system-clock.ts";
 
 export interface ApiRole {
@@ -80,7 +81,8 @@ export async function startApi(foundation: Foundation, closers: Closers): Promis
     keys: keyed.keys,
     connection: DEFAULT_GRPC_CONNECTION,
   });
-  const connect = new ConnectServer({ ...edge, handlers, admin, operations, keys: keyed.keys });
+  const fallback = pageHandler(PAGE_FOLDER, { stripeSimulated: isStandIn(config), catalog });
+  const connect = new ConnectServer({ ...edge, handlers, admin, operations, keys: keyed.keys, fallback });
   // Two ports, one after the other, and half of the time for the loops behind them.
   const graceMs = config.shutdownGraceMs / 4;
   const grpcPort = await grpc.start(config.grpcPort, config.host);

@@ -6,7 +6,7 @@ import type { TestProject } from "vitest/node";
 import { migrate } from "../../src/postgres/migrate.ts";
 import { openPool } from "../../src/postgres/pool.ts";
 import { startEmbeddedPostgres } from "../../src/process/embedded/embedded-postgres.ts";
-import { installRedisIfMissing } from "./install-redis.ts";
+import { installChromiumIfMissing, installRedisIfMissing } from "./install-packages.ts";
 
 declare module "vitest" {
   interface ProvidedContext {
@@ -20,6 +20,7 @@ export const TEMPLATE = "metering_template";
 
 export default async function setup(project: TestProject): Promise<() => Promise<void>> {
   installRedisIfMissing();
+  installChromiumIfMissing();
   const dataDir = mkdtempSync(join(tmpdir(), "metering-test-postgres-"));
   // What the tests prove of durability they prove on servers of their own; here speed is worth more than the data.
   const server = await startEmbeddedPostgres({ dataDir, settings: { fsync: "off", max_connections: "300" } });

@@ -1,0 +1,27 @@
+// Billing and limits as rows of tables.
+import { type BillingState, LimitWindow } from "../../gen/metering/v1/usage_pb.ts";
+import { moment, ratio, whole } from "./format.ts";
+import type { KeyLimits } from "./readings.ts";
+import type { Row } from "./table.ts";
+
+/** One row a Stripe meter. */
+export function invoiceRows({ reported, unreported }: BillingState): Row[] {
+  const names = [...new Set([...Object.keys(reported), ...Object.keys(unreported)])].sort();
+  return names.map((name) => ({
+    key: name,
+    name,
+    cells: [whole(reported[name] ?? 0n), whole(unreported[name] ?? 0n)],
+  }));
+}
+
+/** One row a limit. */
+export function limitRows(keys: readonly KeyLimits[]): Row[] {
+  return keys.flatMap(({ apiKeyId, limits }) =>
+    limits.map(({ window, limit, remaining, resetTime }) => ({
+      key: `${apiKeyId} ${window}`,
+      name: `${apiKeyId}, per ${window === LimitWindow.MINUTE ? "minute" : "day"}`,
+      cells: [whole(remaining), whole(limit), resetTime === undefined ? "–" : moment(resetTime)],
+      share: Math.max(0, ratio(remaining, limit)),
+    })),
+  );
+}

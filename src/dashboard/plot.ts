@@ -1,0 +1,87 @@
+// A line over time, by uPlot: a canvas, made for series that grow. What it shows is also in a table, for whoever sees no canvas.
+import uPlot from "uplot";
+import "uplot/dist/uPlot.min.css";
+import { element } from "./dom.ts";
+import { clockTime, compact, whole } from "./format.ts";
+import { Table } from "./table.ts";
+
+export interface Point {
+  readonly atMs: number;
+  /** Undefined: a gap in the line. */
+  readonly value: number | undefined;
+}
+
+const HEIGHT_PX = 200;
+const TABLE_ROWS_MAX = 15;
+
+export class Plot {
+  readonly root: HTMLElement;
+  readonly #canvas = element("div", { class: "plot", "aria-hidden": "true" });
+  readonly #table: Table;
+  readonly #name: string;
+  #plot: uPlot | undefined;
+  #points: readonly Point[] = [];
+
+  constructor(name: string) {
+    this.#name = name;
+    this.#table = new Table(name, ["Time", name], "Nothing yet.");
+    const table = element("details", {}, element("summary", {}, "The same as a table"), this.#table.root);
+    this.root = element("div", {}, this.#canvas, table);
+    new ResizeObserver(() => this.#resize()).observe(this.#canvas);
+    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
+      this.#plot?.destroy();
+      this.#plot = undefined;
+      this.#resize();
+    });
+  }
+
+  show(points: readonly Point[]): void {
+    this.#points = points;
+    this.#plot?.setData(this.#data());
+    // Evenly taken, latest first: as many as one cares to hear.
+    const step = Math.max(1, Math.ceil(points.length / TABLE_ROWS_MAX));
+    const told = points.filter((_, at) => (points.length - 1 - at) % step === 0).reverse();
+    this.#table.show(
+      told.map(({ atMs, value }) => ({
+        key: String(atMs),
+        name: clockTime(atMs),
+        cells: [value === undefined ? "–" : whole(value)],
+      })),
+    );
+  }
+
+  #data(): uPlot.AlignedData {
+    return [this.#points.map(({ atMs }) => atMs / 1000), this.#points.map(({ value }) => value ?? null)];
+  }
+
+  #resize(): void {
+    const width = Math.floor(this.#canvas.clientWidth);
+    if (width === 0) return;
+    if (this.#plot !== undefined) this.#plot.setSize({ width, height: HEIGHT_PX });
+    else this.#plot = new uPlot(this.#options(width), this.#data(), this.#canvas);
+  }
+
+  #options(width: number): uPlot.Options {
+    const style = getComputedStyle(this.#canvas);
+    const colour = (name: string) => style.getPropertyValue(name).trim();
+    const axis = { stroke: colour("--quiet"), grid: { stroke: colour("--line"), width: 1 }, ticks: { show: false } };
+    return {
+      width,
+      height: HEIGHT_PX,
+      legend: { show: false },
+      cursor: { show: false },
+      scales: { y: { range: (_, __, max) => [0, Math.max(1, max * 1.15)] } },
+      axes: [axis, { ...axis, size: 56, values: (_, values) => values.map(compact) }],
+      series: [
+        {},
+        {
+          label: this.#name,
+          stroke: colour("--accent"),
+          fill: colour("--accent-soft"),
+          width: 2,
+          points: { show: false },
+        },
+      ],
+    };
+  }
+}
