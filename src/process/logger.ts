@@ -37,7 +37,7 @@ export function secretsOf(config: Config): readonly string[] {
     const password = url !== undefined && URL.canParse(url) ? new URL(url).password : "";
     return password === "" ? [] : [password, decodeURIComponent(password)];
   });
-  const key = config.stripeSecretKey === undefined ? [] : [config.stripeSecretKey];
+  const key = [config.stripeSecretKey, config.clientToken].filter((secret) => secret !== undefined);
   return [...new Set([...key, ...config.stripeWebhookSecrets, ...config.stripeThinWebhookSecrets, ...passwords])];
 }
 

@@ -1,11 +1,12 @@
 // One call under way, whatever transport it came by.
 import type { Message } from "@bufbuild/protobuf";
 import type { CallContext } from "../app/usage-request.ts";
+import { ANYBODY, type Caller } from "../domain/access.ts";
 
 /** Asks a transport to call `hungUp` when the caller does, at once if it already has. */
 export type HangUpWatch = (hungUp: () => void) => void;
 
-/** Reads a header of the call, in small letters; undefined where there is none. */
+/** Reads a header of the call, in small letters; undefined where there is none. One that came twice reads "one, other". */
 export type HeaderReader = (name: string) => string | undefined;
 
 /**
@@ -15,6 +16,8 @@ export type HeaderReader = (name: string) => string | undefined;
 export class Call implements CallContext {
   /** Set once decoded; the log line of a failed call takes its ids from here. */
   request: Message | undefined;
+  /** Set by the edge before anything is done, where callers are authenticated. */
+  caller: Caller = ANYBODY;
   /** Looked at when somebody asks: most calls never need any. */
   readonly header: HeaderReader;
   readonly #watch: HangUpWatch;

@@ -20,6 +20,7 @@ import type { Limits } from "../app/limits.ts";
 import type { Clock } from "../app/ports/clock.ts";
 import type { RecordUsage } from "../app/record-usage.ts";
 import type { CallContext, ReadUsage } from "../app/usage-request.ts";
+import { type Caller, mayActFor } from "../domain/access.ts";
 import { MeteringError } from "../domain/errors.ts";
 import type { MeterCatalog } from "../domain/meter.ts";
 import type { UsageRecord } from "../domain/usage-record.ts";
@@ -27,6 +28,7 @@ import { RecordResponses, toLimits, toUsageResponse, toWatchResponse } from "./c
 import type { RpcObserver } from "./edge.ts";
 import { toErrorStatus, toStatusMessage } from "./error-status.ts";
 import { toLimitQuestion } from "./validate-key.ts";
+import { customerNotAllowed } from "./scopes.ts";
 import { ReadValidator } from "./validate-read.ts";
 import { RecordValidator } from "./validate-record.ts";
 
@@ -66,9 +68,11 @@ export class MeteringHandlers {
     return this.#responses.to(answer.outcome, answer.consistencyToken, answer.limits);
   }
 
-  /** See the proto. Invalid items never reach the intake; the valid ones go in one call, in order. */
-  async batchRecordUsage(request: BatchRecordUsageRequest): Promise<BatchRecordUsageResponse> {
-    const items = this.#records.batch(request);
+  /** See the proto. Items that are invalid, or not the caller's to record, never reach the intake; the others go in one call, in order. */
+  async batchRecordUsage(request: BatchRecordUsageRequest, caller: Caller): Promise<BatchRecordUsageResponse> {
+    const validated = this.#records.batch(request);
+    const items =
+      caller.customers === "all" ? validated : validated.map((item, i) => allowed(caller, request, item, i));
     const valid = items.filter((item): item is UsageRecord => !(item instanceof MeteringError));
     const answers = valid.length === 0 ? [] : await this.#deps.recordUsage.record(valid);
     if (answers.length !== valid.length) throw new Error("the intake gave fewer results than there were records");
@@ -122,6 +126,11 @@ export class MeteringHandlers {
     this.#deps.observer.recordEnded(toErrorStatus(error).reason);
     return error;
   }
+}
+
+/** The refusal first, whatever else is wrong with the item: who may not act for a customer learns nothing of it. */
+function allowed<T>(caller: Caller, request: BatchRecordUsageRequest, item: T, i: number): T | MeteringError {
+  return mayActFor(caller, request.requests[i]?.record?.customerId ?? "") ? item : customerNotAllowed();
 }
 
 function toResult(result: BatchRecordUsageResponse_Result["result"]): BatchRecordUsageResponse_Result {

@@ -35,6 +35,7 @@ const LIBRARIES = new Map<string, readonly string[]>([
   ["@connectrpc", ["rpc"]],
   ["@grpc", ["rpc"]],
   ["grpc-health-check", ["rpc"]],
+  ["jose", ["rpc"]],
   ["pg", ["postgres"]],
   ["ioredis", ["redis"]],
   ["stripe", ["stripe"]],

@@ -45,6 +45,7 @@ describe("the table of settings", () => {
       "STRIPE_SECRET_KEY",
       "STRIPE_WEBHOOK_SECRET",
       "STRIPE_THIN_WEBHOOK_SECRET",
+      "METERING_TOKEN",
     ]);
   });
 });
