@@ -47,7 +47,8 @@ class FollowedCertificates implements Provider {
 
   #follow(listener: unknown, tell: () => void): void {
     this.#stops.set(listener, this.#certificates.onChange(tell));
-    tell();
+    // Not at once: grpc-js adds the port that is to be told right after this.
+    process.nextTick(tell);
   }
 
   #stop(listener: unknown): void {
