@@ -1,15 +1,16 @@
 // What one customer sees: tokens as they flow, by what, against the last period, and what of it is on the invoice.
+
+import { UsageDimension } from "../../gen/metering/v1/usage_pb.ts";
+import type { Api, PageFacts } from "./api.ts";
+import { invoiceRows, limitRows } from "./billing-rows.ts";
 import { element, section, setText, Tile, tiles } from "./dom.ts";
 import { change, moment, percent, ratio, whole } from "./format.ts";
-import { invoiceRows, limitRows } from "./billing-rows.ts";
-import type { Api, PageFacts } from "./api.ts";
 import { type LinkState, pause, persist } from "./persist.ts";
 import { Plot } from "./plot.ts";
 import { Rate } from "./rate.ts";
 import { type KeyLimits, readBilling, readComparison, readLimits } from "./readings.ts";
 import { Table } from "./table.ts";
 import { type Share, Totals } from "./totals.ts";
-import { UsageDimension } from "../../gen/metering/v1/usage_pb.ts";
 
 const SAMPLE_MS = 1_000;
 const HEARTBEAT_S = 5n;

@@ -1,7 +1,8 @@
 // What whoever is on call sees: how much flows, for whom, where the money is, and who looks after it.
+
+import { timestampDate } from "@bufbuild/protobuf/wkt";
 import type { GetOverviewResponse } from "../../gen/metering/admin/v1/operations_service_pb.ts";
 import { NamedPeriod } from "../../gen/metering/v1/usage_pb.ts";
-import { timestampDate } from "@bufbuild/protobuf/wkt";
 import type { Api, PageFacts } from "./api.ts";
 import { element, section, Tile, tiles } from "./dom.ts";
 import { secondsBetween, span, whole } from "./format.ts";

@@ -45,8 +45,14 @@ export type MeteringFailure =
   | { readonly kind: "token_expired" }
   /** The call's deadline passed, or the caller hung up, while waiting. */
   | { readonly kind: "deadline_exceeded" }
+  /** Nobody that is known calls. */
+  | { readonly kind: "credentials_missing_or_invalid" }
   /** The caller may not do this. */
   | { readonly kind: "scope_missing"; readonly scope: string }
+  /** The caller may not act for this customer, whether or not it exists. */
+  | { readonly kind: "customer_not_allowed" }
+  | { readonly kind: "access_token_not_found"; readonly tokenId: string }
+  | { readonly kind: "too_many_access_tokens" }
   /** The server holds as many streams as it may. */
   | { readonly kind: "too_many_streams"; readonly retryAfterMs: number }
   /** The reader of a stream took nothing for so long that its place was given up; it may come back and resume. */

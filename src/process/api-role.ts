@@ -28,10 +28,12 @@ import { DEFAULT_GRPC_CONNECTION, GrpcServer } from "../rpc/grpc-server.ts";
 import { MeteringHandlers } from "../rpc/handlers.ts";
 import { OperationsHandlers } from "../rpc/operations-handlers.ts";
 import { startLoop } from "./background.ts";
-import { isStandIn } from "./config/parse-config.ts";
+import { isStandIn, servesAdminApi } from "./config/parse-config.ts";
 import type { Foundation } from "./foundation.ts";
+import { httpServers } from "./http-server.ts";
 import { IntakeHealth } from "./intake-health.ts";
 import type { Closers } from "./lifecycle.ts";
+import { endUnheld, openAccess } from "./open-access.ts";
 import { openLimits } from "./open-limits.ts";
 import { PAGE_FOLDER, pageHandler } from "./page.ts";
 import { SYSTEM_CLOCK } from "./system-clock.ts";
@@ -52,7 +54,7 @@ const REPLICA_WAIT_TIMEOUT_MS = 1_000;
 
 /** Listens on both ports; health says SERVING once the intake was seen to be up. */
 export async function startApi(foundation: Foundation, closers: Closers): Promise<ApiRole> {
-  const { config, catalog, deployment, pool, redis, metrics, logger, tracing } = foundation;
+  const { config, catalog, deployment, pool, redis, metrics, logger, tracing, tls } = foundation;
   if (redis !== undefined) {
     const ledger = postgresLedger(pool, catalog, deployment.shardCount);
     await followStreams({ ledger, stream: redisStreamStates(redis.client, randomUUID) });
@@ -60,8 +62,11 @@ export async function startApi(foundation: Foundation, closers: Closers): Promis
   const tokens = new OpaqueTokens(deployment.tokenKey);
   const keyed = await openLimits(foundation, tokens, closers);
   const intake = openIntake(foundation, keyed.limits);
+  const credentials = await openAccess(foundation, tokens, closers);
+  const { access } = credentials;
+  const servesAdmin = servesAdminApi(config);
   const limits = { ...DEFAULT_CALL_LIMITS, maxStreams: config.maxStreams };
-  const edge = { clock: SYSTEM_CLOCK, logger, observer: metrics.rpc, limits, randomId: randomUUID, tracing };
+  const edge = { clock: SYSTEM_CLOCK, logger, observer: metrics.rpc, limits, access, randomId: randomUUID, tracing };
   const handlers = new MeteringHandlers({
     recordUsage: new RecordUsage(intake, tokens, { limits: keyed.limits, tracing }),
     limits: keyed.limits,
@@ -69,20 +74,16 @@ export async function startApi(foundation: Foundation, closers: Closers): Promis
     catalog,
     clock: SYSTEM_CLOCK,
     observer: metrics.rpc,
-    mayReadAll: config.adminApi,
+    mayReadAll: access !== undefined || servesAdmin,
   });
-  const operations = config.adminApi ? openOperations(foundation) : undefined;
-  const admin = config.adminApi ? new AdminHandlers(postgresVoids(pool, catalog, deployment.shardCount)) : undefined;
-  const grpc = new GrpcServer({
-    ...edge,
-    handlers,
-    admin,
-    operations,
-    keys: keyed.keys,
-    connection: DEFAULT_GRPC_CONNECTION,
-  });
+  const operations = servesAdmin ? openOperations(foundation) : undefined;
+  const admin = servesAdmin ? new AdminHandlers(postgresVoids(pool, catalog, deployment.shardCount)) : undefined;
+  const served = { ...edge, handlers, admin, operations, keys: keyed.keys, tokens: credentials.tokens };
+  const grpc = new GrpcServer({ ...served, connection: DEFAULT_GRPC_CONNECTION, certificates: tls?.for("grpc") });
+  const createServer = httpServers(tls?.for("http"));
   const fallback = pageHandler(PAGE_FOLDER, { stripeSimulated: isStandIn(config), catalog });
-  const connect = new ConnectServer({ ...edge, handlers, admin, operations, keys: keyed.keys, fallback });
+  const connect = new ConnectServer({ ...served, corsOrigins: config.corsOrigins, createServer, fallback });
+  if (access !== undefined) await startLoop(closers, "ends of access", (signal) => endUnheld([grpc, connect], signal));
   // Two ports, one after the other, and half of the time for the loops behind them.
   const graceMs = config.shutdownGraceMs / 4;
   const grpcPort = await grpc.start(config.grpcPort, config.host);

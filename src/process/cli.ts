@@ -26,6 +26,7 @@ const COMMANDS: readonly LazyCommand[] = [
     load: () => import("./commands/customers.ts"),
   },
   { name: "keys", summary: "API keys and their limits", load: () => import("./commands/keys.ts") },
+  { name: "tokens", summary: "credentials of callers", load: () => import("./commands/tokens.ts") },
   { name: "stripe", summary: "look at Stripe, and set it right", load: () => import("./commands/stripe.ts") },
   { name: "void", summary: "take records back", load: () => import("./commands/void.ts") },
   { name: "verify", summary: "compare all sums with raw records", load: () => import("./commands/verify.ts") },

@@ -7,6 +7,7 @@ import { startLoop } from "./background.ts";
 import { startDrain } from "./drain-role.ts";
 import { startFlush } from "./flush-role.ts";
 import { type Foundation, openFoundation } from "./foundation.ts";
+import { httpServers } from "./http-server.ts";
 import { Closers } from "./lifecycle.ts";
 import { createMetrics } from "./metrics.ts";
 import { type ComponentCheck, startOpsServer } from "./ops-server.ts";
@@ -27,7 +28,13 @@ export const startService: StartService = async (config, roles, { logger }) => {
     const webhookPort = roles.has("webhooks") ? await startWebhooks(foundation, closers) : undefined;
     const api = roles.has("api") ? await startApi(foundation, closers) : undefined;
     const checks = componentChecks(foundation, api);
-    const ops = await startOpsServer({ host: config.host, port: config.opsPort, checks, metrics: metrics.registry });
+    const ops = await startOpsServer({
+      host: config.host,
+      port: config.opsPort,
+      checks,
+      metrics: metrics.registry,
+      createServer: httpServers(foundation.tls?.for("ops")),
+    });
     await closers.add("the ops port", () => ops.close());
     await closers.add("readiness", () => ops.setNotReady("stopping"));
     return {

@@ -8,12 +8,14 @@ import { databaseNowMs, makePartitions } from "../postgres/partitions.ts";
 import { openPool, type Pool } from "../postgres/pool.ts";
 import { closeRedis, openRedis, type RedisClientOptions, redisReady } from "../redis/client.ts";
 import { claimStore } from "../redis/ownership.ts";
+import { startLoop } from "./background.ts";
 import { readMeterCatalog } from "./config/meter-catalog.ts";
 import type { Config } from "./config/parse-config.ts";
 import type { Closers } from "./lifecycle.ts";
 import type { Logger } from "./logger.ts";
 import type { Metrics } from "./metrics.ts";
 import { OperatorError } from "./operator-error.ts";
+import { TlsCertificates } from "./tls.ts";
 import { openTracing } from "./tracing.ts";
 
 export interface Foundation {
@@ -30,6 +32,8 @@ export interface Foundation {
   readonly metrics: Metrics;
   /** Undefined where traces are not collected. */
   readonly tracing: Tracing | undefined;
+  /** Undefined: plain text. */
+  readonly tls: TlsCertificates | undefined;
 }
 
 export interface RedisConnection {
@@ -50,6 +54,8 @@ export async function openFoundation(
   closers: Closers,
 ): Promise<Foundation> {
   const catalog = readMeterCatalog(config.catalogFile);
+  const tls = config.tlsCertFile === undefined ? undefined : new TlsCertificates(config, logger);
+  if (tls !== undefined) await startLoop(closers, "TLS certificates", (signal) => tls.run(signal));
   const processId = `${process.pid}-${randomUUID().slice(0, 8)}`;
   if (config.databaseUrl === undefined) throw new OperatorError("DATABASE_URL must be set");
   const pool = openPool({
@@ -70,7 +76,7 @@ export async function openFoundation(
   const redis =
     config.redisUrl === undefined ? undefined : await connectRedis(config.redisUrl, processId, logger, closers);
   if (redis !== undefined) await claimStore(redis.client, deployment.deploymentId);
-  return { config, catalog, pool, deployment, intakeKind, redis, processId, logger, metrics, tracing };
+  return { config, catalog, pool, deployment, intakeKind, redis, processId, logger, metrics, tracing, tls };
 }
 
 function intakeOf(config: Config): IntakeKind {

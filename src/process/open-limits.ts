@@ -8,6 +8,7 @@ import { postgresApiKeys } from "../postgres/api-keys.ts";
 import { postgresLimitCounters } from "../postgres/limit-ledger.ts";
 import { KeyHandlers } from "../rpc/key-handlers.ts";
 import { startLoop } from "./background.ts";
+import { servesAdminApi } from "./config/parse-config.ts";
 import type { Foundation } from "./foundation.ts";
 import type { Closers } from "./lifecycle.ts";
 import { SYSTEM_CLOCK } from "./system-clock.ts";
@@ -29,6 +30,8 @@ export async function openLimits(foundation: Foundation, tokens: OpaqueTokens, c
   // Whoever changed a key finds it changed here at once; elsewhere within two polls.
   const onChange = () =>
     directory.refresh().catch((err: unknown) => logger.warn({ err }, "a changed key is not seen yet"));
-  const handlers = config.adminApi ? new KeyHandlers(new ManageKeys({ keys, policy, onChange }), tokens) : undefined;
+  const handlers = servesAdminApi(config)
+    ? new KeyHandlers(new ManageKeys({ keys, policy, onChange }), tokens)
+    : undefined;
   return { limits, keys: handlers };
 }

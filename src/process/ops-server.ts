@@ -1,8 +1,9 @@
 // /livez, /readyz and /metrics, for the platform that runs the service. Never reachable for callers: a port of its own.
 import { once } from "node:events";
-import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
+import type { IncomingMessage, ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import { setTimeout as delay } from "node:timers/promises";
+import { type CreateHttpServer, httpServers } from "./http-server.ts";
 
 /** How one part of the service is. */
 export interface ComponentState {
@@ -25,6 +26,8 @@ export interface OpsServerOptions {
   /** 0 for a free one. */
   readonly port: number;
   readonly checks: readonly ComponentCheck[];
+  /** Default: plain text. */
+  readonly createServer?: CreateHttpServer;
   readonly metrics: { readonly contentType: string; metrics(): Promise<string> };
 }
 
@@ -61,11 +64,14 @@ export async function startOpsServer(options: OpsServerOptions): Promise<OpsServ
     ],
     ["/metrics", async (response) => send(response, 200, options.metrics.contentType, await options.metrics.metrics())],
   ]);
-  const server = createServer({ requestTimeout: 10_000, maxHeaderSize: 8_192 }, (request, response) => {
-    // Nothing here reads a body.
-    request.resume();
-    void answer(routes, request, response);
-  });
+  const server = (options.createServer ?? httpServers(undefined))(
+    { requestTimeout: 10_000, maxHeaderSize: 8_192 },
+    (request, response) => {
+      // Nothing here reads a body.
+      request.resume();
+      void answer(routes, request, response);
+    },
+  );
   server.listen(options.port, options.host);
   await once(server, "listening");
   return {

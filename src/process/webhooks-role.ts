@@ -11,6 +11,7 @@ import { startLoop } from "./background.ts";
 import { SETTINGS } from "./config/settings.ts";
 import { FLUSH_LEASE, openStripeOf } from "./flush-role.ts";
 import type { Foundation } from "./foundation.ts";
+import { httpServers } from "./http-server.ts";
 import type { Closers } from "./lifecycle.ts";
 import { SYSTEM_CLOCK } from "./system-clock.ts";
 
@@ -45,6 +46,7 @@ export async function startWebhooks(foundation: Foundation, closers: Closers): P
   const server = await startWebhookServer({
     host: config.host,
     port: config.webhookPort,
+    createServer: httpServers(foundation.tls?.for("webhook")),
     inbox,
     verifier: stripeWebhookVerifier(config.stripeWebhookSecrets, SYSTEM_CLOCK),
     thinVerifier: thinSecrets.length === 0 ? undefined : stripeWebhookVerifier(thinSecrets, SYSTEM_CLOCK),

@@ -1,11 +1,12 @@
 // One call under way, whatever transport it came by.
 import type { Message } from "@bufbuild/protobuf";
 import type { CallContext } from "../app/usage-request.ts";
+import { ANYBODY, type Caller } from "../domain/access.ts";
 
 /** Asks a transport to call `hungUp` when the caller does, at once if it already has. */
 export type HangUpWatch = (hungUp: () => void) => void;
 
-/** Reads a header of the call, in small letters; undefined where there is none. */
+/** Reads a header of the call, in small letters; undefined where there is none. One that came twice reads "one, other". */
 export type HeaderReader = (name: string) => string | undefined;
 
 /**
@@ -17,6 +18,8 @@ export class Call implements CallContext {
   request: Message | undefined;
   /** Of the span that the edge opened for it. */
   traceparent: string | undefined;
+  /** Set by the edge before anything is done, where callers are authenticated. */
+  caller: Caller = ANYBODY;
   /** Looked at when somebody asks: most calls never need any. */
   readonly header: HeaderReader;
   readonly #watch: HangUpWatch;

@@ -81,9 +81,11 @@ const CHANNEL_OPTIONS = {
 export class MeteringClient {
   readonly #client: Client;
   readonly #clock: Clock;
+  readonly #metadata = new Metadata();
 
-  /** `target`: host:port. Connects with the first call. */
-  constructor(target: string, clock: Clock) {
+  /** `target`: host:port; `token`: what to be known by. Connects with the first call. */
+  constructor(target: string, clock: Clock, token?: string) {
+    if (token !== undefined) this.#metadata.set("authorization", `Bearer ${token}`);
     this.#client = new Client(target, credentials.createInsecure(), CHANNEL_OPTIONS);
     this.#clock = clock;
   }
@@ -133,7 +135,7 @@ export class MeteringClient {
         (message: MessageShape<I>) => encodeMessage(method.input, message),
         (bytes: Buffer) => fromBinary(method.output, bytes),
         create(method.input, request),
-        new Metadata(),
+        this.#metadata,
         { deadline: this.#clock.nowMs() + timeoutMs },
         (error, answer) => {
           if (answer !== undefined) resolve(answer);

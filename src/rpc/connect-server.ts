@@ -1,5 +1,12 @@
 // Connect (JSON and binary) and gRPC-Web, for browsers and curl, over HTTP/1.1. The same handlers and errors as gRPC.
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
+import {
+  createServer,
+  type IncomingMessage,
+  type RequestListener,
+  type Server,
+  type ServerOptions,
+  type ServerResponse,
+} from "node:http";
 import type { AddressInfo } from "node:net";
 import { createRegistry, type Message } from "@bufbuild/protobuf";
 import { ConnectError, type ConnectRouter, type HandlerContext } from "@connectrpc/connect";
@@ -13,9 +20,11 @@ import {
 import { AdminService } from "../../gen/metering/admin/v1/admin_service_pb.ts";
 import { KeyService } from "../../gen/metering/admin/v1/key_service_pb.ts";
 import { OperationsService } from "../../gen/metering/admin/v1/operations_service_pb.ts";
+import { TokenService } from "../../gen/metering/admin/v1/token_service_pb.ts";
 import { MeteringService } from "../../gen/metering/v1/metering_service_pb.ts";
 import type { AdminHandlers } from "./admin-handlers.ts";
 import { Call, type HangUpWatch } from "./call.ts";
+import { answerCors } from "./cors.ts";
 import { Edge, type EdgeOptions, FailedCall, type RpcName } from "./edge.ts";
 import { type ErrorStatus, toErrorStatus } from "./error-status.ts";
 import { MESSAGE_MAX_BYTES } from "./grpc-server.ts";
@@ -23,6 +32,7 @@ import type { MeteringHandlers } from "./handlers.ts";
 import type { KeyHandlers } from "./key-handlers.ts";
 import type { OperationsHandlers } from "./operations-handlers.ts";
 import { REQUEST_ID_HEADER } from "./request-ids.ts";
+import type { TokenHandlers } from "./token-handlers.ts";
 
 /** Answers a request. */
 export type HttpHandler = (request: IncomingMessage, response: ServerResponse) => void;
@@ -34,8 +44,13 @@ export interface ConnectServerOptions extends Omit<EdgeOptions, "transport"> {
   /** Undefined: metering.admin.v1.KeyService is not served. */
   readonly keys?: KeyHandlers | undefined;
   readonly operations?: OperationsHandlers | undefined;
+  readonly tokens?: TokenHandlers | undefined;
   /** Answers what is no RPC; a 404 in JSON where there is none. */
   readonly fallback?: HttpHandler;
+  /** Origins of pages elsewhere that may call. */
+  readonly corsOrigins?: readonly string[];
+  /** Default: plain text. */
+  readonly createServer?: (options: ServerOptions, listener: RequestListener) => Server;
 }
 
 const JSON_OPTIONS = {
@@ -62,6 +77,7 @@ export class ConnectServer {
       routes: (router) => {
         this.#route(router, options);
         if (options.keys !== undefined) this.#routeKeys(router, options.keys);
+        if (options.tokens !== undefined) this.#routeTokens(router, options.tokens);
       },
       readMaxBytes: MESSAGE_MAX_BYTES,
       jsonOptions: JSON_OPTIONS,
@@ -70,7 +86,10 @@ export class ConnectServer {
       },
     });
     const timeouts = { requestTimeout: REQUEST_TIMEOUT_MS, headersTimeout: HEADERS_TIMEOUT_MS };
-    this.#server = createServer(timeouts, adapter);
+    const { corsOrigins = [] } = options;
+    this.#server = (options.createServer ?? createServer)(timeouts, (request, response) => {
+      if (!answerCors(corsOrigins, request, response)) adapter(request, response);
+    });
   }
 
   /** Listens; 0 takes a free port. Resolves to the port. */
@@ -82,6 +101,11 @@ export class ConnectServer {
         resolve((this.#server.address() as AddressInfo).port);
       });
     });
+  }
+
+  /** See Edge. */
+  endUnheldStreams(): void {
+    this.#edge.endUnheldStreams();
   }
 
   /**
@@ -135,6 +159,16 @@ export class ConnectServer {
     });
   }
 
+  #routeTokens(router: ConnectRouter, tokens: TokenHandlers): void {
+    router.service(TokenService, {
+      createToken: (r, context) => this.#unary("CreateToken", r, context, () => tokens.createToken(r)),
+      listTokens: (r, context) => this.#unary("ListTokens", r, context, () => tokens.listTokens(r)),
+      revokeToken: (r, context) => this.#unary("RevokeToken", r, context, () => tokens.revokeToken(r)),
+      createDashboardToken: (r, context) =>
+        this.#unary("CreateDashboardToken", r, context, () => tokens.createDashboardToken(r)),
+    });
+  }
+
   async #unary<O>(
     rpc: RpcName,
     request: Message,
@@ -143,7 +177,10 @@ export class ConnectServer {
   ): Promise<O> {
     const call = callOf(request, context);
     try {
-      return await this.#edge.unary(rpc, call, context.timeoutMs(), () => work(call));
+      return await this.#edge.unary(rpc, call, context.timeoutMs(), () => {
+        this.#edge.requireCustomer(rpc, call);
+        return work(call);
+      });
     } catch (error) {
       throw toConnectError(error);
     }
@@ -157,7 +194,10 @@ export class ConnectServer {
   ): AsyncGenerator<O, void, undefined> {
     const call = callOf(request, context);
     try {
-      yield* this.#edge.stream(rpc, call, () => work(call));
+      yield* this.#edge.stream(rpc, call, () => {
+        this.#edge.requireCustomer(rpc, call);
+        return work(call);
+      });
     } catch (error) {
       throw toConnectError(error);
     }

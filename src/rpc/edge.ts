@@ -2,20 +2,27 @@
 import { status as Code } from "@grpc/grpc-js";
 import type { Clock } from "../app/ports/clock.ts";
 import type { Span, Tracing } from "../app/ports/tracing.ts";
+import { ANYBODY, type Caller } from "../domain/access.ts";
 import { MeteringError } from "../domain/errors.ts";
+import { type Access, unauthenticated } from "./access.ts";
 import type { Call } from "./call.ts";
 import { type Deadline, Deadlines } from "./deadlines.ts";
 import { type ErrorStatus, toErrorStatus, withRequestId } from "./error-status.ts";
 import { idsOf, requestIdOf } from "./request-ids.ts";
+import { requireCustomer, requireScope } from "./scopes.ts";
 
 /** Of metering.v1.MeteringService, and after it of metering.admin.v1.AdminService. */
 export type RpcName =
   | ("RecordUsage" | "BatchRecordUsage" | "GetUsage" | "CheckLimits" | "StreamUsage")
   | ("VoidRecord" | "GetOverview")
-  | KeyRpcName;
+  | KeyRpcName
+  | TokenRpcName;
 
 /** Of metering.admin.v1.KeyService. */
 export type KeyRpcName = "CreateKey" | "GetKey" | "ListKeys" | "UpdateKey" | "DeleteKey";
+
+/** Of metering.admin.v1.TokenService. */
+export type TokenRpcName = "CreateToken" | "ListTokens" | "RevokeToken" | "CreateDashboardToken";
 
 /** Where calls are counted and timed. Called synchronously on the hot path: must be cheap and must not throw. */
 export interface RpcObserver {
@@ -41,6 +48,8 @@ export interface EdgeOptions {
   readonly logger: RpcLogger;
   readonly observer: RpcObserver;
   readonly limits: CallLimits;
+  /** Undefined: whoever reaches the port may do everything. */
+  readonly access?: Access | undefined;
   /** A string that nobody else makes: the id of a failed call whose caller gave none. */
   readonly randomId: () => string;
   readonly tracing?: Tracing | undefined;
@@ -136,7 +145,8 @@ export class Edge {
       const deadline: Deadline = { atMs, passed };
       this.#deadlines.add(deadline);
       try {
-        work().then(succeed, fail);
+        const admitted = this.#admit(rpc, call);
+        (admitted === undefined ? work() : admitted.then(work)).then(succeed, fail);
       } catch (error) {
         fail(error);
       }
@@ -153,6 +163,7 @@ export class Edge {
     this.#streams.add(call);
     observer.openStreams(+1);
     try {
+      await this.#admit(rpc, call);
       this.#admitStream();
       yield* this.#pace(call, work());
       if (call.reason !== undefined) throw call.reason;
@@ -210,6 +221,32 @@ export class Edge {
     return span;
   }
 
+  /** Ends the streams of callers whose credential ended. */
+  endUnheldStreams(): void {
+    const { access } = this.#options;
+    if (access === undefined) return;
+    for (const call of this.#streams)
+      if (call.caller !== ANYBODY && !access.holds(call.caller)) call.end(unauthenticated());
+  }
+
+  /** To be called with `call.request` set, before anything else looks at the request. Throws `customer_not_allowed`. */
+  requireCustomer(rpc: RpcName, call: Call): void {
+    if (call.request !== undefined) requireCustomer(rpc, call.caller, call.request);
+  }
+
+  /** Finds out who calls. Undefined where that is known at once. Throws or rejects where the caller may not make this call. */
+  #admit(rpc: RpcName, call: Call): Promise<void> | undefined {
+    const caller = this.#options.access?.admit(call.header);
+    if (caller === undefined) return undefined;
+    const letIn = (known: Caller) => {
+      call.caller = known;
+      requireScope(rpc, known);
+    };
+    if (caller instanceof Promise) return caller.then(letIn);
+    letIn(caller);
+    return undefined;
+  }
+
   #admitStream(): void {
     if (this.#draining) throw draining();
     if (this.#streams.size <= this.#options.limits.maxStreams) return;
@@ -250,6 +287,11 @@ export class Edge {
     this.#options.logger.error({ ...fields, reason: "INTERNAL", ...known, err }, "a call failed by a bug");
   }
 
+  /** Its name, never its secret. */
+  #callerOf({ caller }: Call): object {
+    return caller.name === "" ? {} : { caller: caller.name };
+  }
+
   #fieldsOf(rpc: RpcName, call: Call, code: string | undefined): object {
     // In a traceparent the trace's id stands second.
     const traceId = call.traceparent?.split("-")[1];
@@ -257,6 +299,7 @@ export class Edge {
       rpc,
       transport: this.#options.transport,
       code,
+      ...this.#callerOf(call),
       ...idsOf(call.request),
       ...(traceId !== undefined && { traceId }),
     };

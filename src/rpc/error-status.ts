@@ -53,7 +53,11 @@ const TABLE: { readonly [K in Kind]: readonly [code: Code, reason: keyof typeof 
   too_many_api_keys: [Code.RESOURCE_EXHAUSTED, "TOO_MANY_API_KEYS"],
   token_expired: [Code.OUT_OF_RANGE, "TOKEN_EXPIRED"],
   deadline_exceeded: [Code.DEADLINE_EXCEEDED, "DEADLINE_EXCEEDED"],
+  credentials_missing_or_invalid: [Code.UNAUTHENTICATED, "CREDENTIALS_MISSING_OR_INVALID"],
   scope_missing: [Code.PERMISSION_DENIED, "SCOPE_MISSING"],
+  customer_not_allowed: [Code.PERMISSION_DENIED, "CUSTOMER_NOT_ALLOWED"],
+  access_token_not_found: [Code.NOT_FOUND, "ACCESS_TOKEN_NOT_FOUND"],
+  too_many_access_tokens: [Code.RESOURCE_EXHAUSTED, "TOO_MANY_ACCESS_TOKENS"],
   too_many_streams: [Code.RESOURCE_EXHAUSTED, "TOO_MANY_STREAMS"],
   reader_too_slow: [Code.RESOURCE_EXHAUSTED, "READER_TOO_SLOW"],
   draining: [Code.UNAVAILABLE, "DRAINING"],
@@ -114,6 +118,8 @@ function metadataOf(failure: MeteringFailure): Record<string, string> {
         remaining: failure.remaining.toString(),
         reset_time: new Date(failure.resetMs).toISOString(),
       };
+    case "access_token_not_found":
+      return { token_id: failure.tokenId };
     case "scope_missing":
       return { scope: failure.scope };
     default:

@@ -9,7 +9,7 @@ import {
 import {
   Metadata,
   Server,
-  ServerCredentials,
+  type ServerCredentials,
   type ServerUnaryCall,
   type ServerWritableStream,
   type ServiceError,
@@ -19,7 +19,9 @@ import { StatusSchema } from "../../gen/google/rpc/status_pb.ts";
 import { AdminService } from "../../gen/metering/admin/v1/admin_service_pb.ts";
 import { KeyService } from "../../gen/metering/admin/v1/key_service_pb.ts";
 import { OperationsService } from "../../gen/metering/admin/v1/operations_service_pb.ts";
+import { TokenService } from "../../gen/metering/admin/v1/token_service_pb.ts";
 import { MeteringService } from "../../gen/metering/v1/metering_service_pb.ts";
+import type { Certificates } from "../app/ports/certificates.ts";
 import type { Clock } from "../app/ports/clock.ts";
 import type { CallContext } from "../app/usage-request.ts";
 import { MeteringError } from "../domain/errors.ts";
@@ -27,12 +29,14 @@ import type { AdminHandlers } from "./admin-handlers.ts";
 import { Call, type HangUpWatch } from "./call.ts";
 import { Edge, type EdgeOptions, FailedCall, type RpcName } from "./edge.ts";
 import { toErrorStatus, toStatusMessage } from "./error-status.ts";
+import { grpcCredentials } from "./grpc-credentials.ts";
 import { GrpcIntrospection } from "./grpc-introspection.ts";
 import { encodeMessage, grpcServiceDefinition, rememberingEncoder } from "./grpc-service.ts";
 import type { MeteringHandlers } from "./handlers.ts";
 import type { KeyHandlers } from "./key-handlers.ts";
 import type { OperationsHandlers } from "./operations-handlers.ts";
 import { REQUEST_ID_HEADER } from "./request-ids.ts";
+import type { TokenHandlers } from "./token-handlers.ts";
 
 /** Largest request message, in bytes. */
 export const MESSAGE_MAX_BYTES = 1_048_576;
@@ -60,22 +64,27 @@ export interface GrpcServerOptions extends Omit<EdgeOptions, "transport"> {
   /** Undefined: metering.admin.v1.KeyService is not served. */
   readonly keys?: KeyHandlers | undefined;
   readonly operations?: OperationsHandlers | undefined;
+  readonly tokens?: TokenHandlers | undefined;
   readonly connection: GrpcConnectionOptions;
+  /** Undefined: plain text. */
+  readonly certificates?: Certificates | undefined;
 }
 
-/** metering.v1.MeteringService, metering.admin.v1.AdminService where it is wanted, health and reflection. Plain text; TLS is left to whatever stands in front. */
+/** metering.v1.MeteringService, metering.admin.v1.AdminService where it is wanted, health and reflection. Those two are for everybody: they tell nothing of anybody's usage. */
 export class GrpcServer {
   readonly #server: Server;
   readonly #edge: Edge;
   readonly #clock: Clock;
+  readonly #credentials: ServerCredentials;
   readonly #introspection: GrpcIntrospection;
   #address: string | undefined;
   #stopped: Promise<void> | undefined;
 
   constructor(options: GrpcServerOptions) {
-    const { handlers, admin, keys, operations, connection } = options;
+    const { handlers, admin, keys, operations, tokens, connection } = options;
     this.#edge = new Edge({ ...options, transport: "grpc" });
     this.#clock = options.clock;
+    this.#credentials = grpcCredentials(options.certificates);
     this.#server = new Server({
       "grpc.max_receive_message_length": MESSAGE_MAX_BYTES,
       "grpc.max_concurrent_streams": connection.maxConcurrentStreams,
@@ -97,11 +106,13 @@ export class GrpcServer {
     if (admin !== undefined) this.#addAdmin(admin);
     if (keys !== undefined) this.#addKeys(keys);
     if (operations !== undefined) this.#addOperations(operations);
+    if (tokens !== undefined) this.#addTokens(tokens);
     const services = [
       MeteringService,
       ...(admin === undefined ? [] : [AdminService]),
       ...(keys === undefined ? [] : [KeyService]),
       ...(operations === undefined ? [] : [OperationsService]),
+      ...(tokens === undefined ? [] : [TokenService]),
     ];
     this.#introspection = new GrpcIntrospection(this.#server, services);
   }
@@ -130,11 +141,23 @@ export class GrpcServer {
     });
   }
 
+  #addTokens(tokens: TokenHandlers): void {
+    const { method } = TokenService;
+    this.#server.addService(grpcServiceDefinition(TokenService), {
+      createToken: this.#unary("CreateToken", method.createToken, (r) => tokens.createToken(r)),
+      listTokens: this.#unary("ListTokens", method.listTokens, (r) => tokens.listTokens(r)),
+      revokeToken: this.#unary("RevokeToken", method.revokeToken, (r) => tokens.revokeToken(r)),
+      createDashboardToken: this.#unary("CreateDashboardToken", method.createDashboardToken, (r) =>
+        tokens.createDashboardToken(r),
+      ),
+    });
+  }
+
   /** Listens; 0 takes a free port. Resolves to the port. Health stays NOT_SERVING until setServing(true). */
   async start(port: number, host: string): Promise<number> {
     const hostPart = host.includes(":") ? `[${host}]` : host;
     return new Promise((resolve, reject) => {
-      this.#server.bindAsync(`${hostPart}:${port}`, ServerCredentials.createInsecure(), (error, boundPort) => {
+      this.#server.bindAsync(`${hostPart}:${port}`, this.#credentials, (error, boundPort) => {
         if (error !== null) {
           reject(error);
           return;
@@ -143,6 +166,11 @@ export class GrpcServer {
         resolve(boundPort);
       });
     });
+  }
+
+  /** See Edge. */
+  endUnheldStreams(): void {
+    this.#edge.endUnheldStreams();
   }
 
   /** What health checks are told. */
@@ -178,12 +206,16 @@ export class GrpcServer {
   #unary<I extends DescMessage, O extends DescMessage>(
     rpc: RpcName,
     method: DescMethodUnary<I, O>,
-    handle: (request: MessageShape<I>, context: CallContext) => Promise<MessageShape<O>>,
+    handle: (request: MessageShape<I>, call: Call) => Promise<MessageShape<O>>,
   ) {
     const encode = rememberingEncoder(method.output);
     return (grpcCall: ServerUnaryCall<Buffer, Buffer>, callback: sendUnaryData<Buffer>) => {
       const call = callOf(grpcCall);
-      const work = () => handle(decode(method.input, call, grpcCall.request), call).then(encode);
+      const work = () => {
+        const request = decode(method.input, call, grpcCall.request);
+        this.#edge.requireCustomer(rpc, call);
+        return handle(request, call).then(encode);
+      };
       this.#edge.unary(rpc, call, timeoutMsOf(grpcCall, this.#clock), work).then(
         (bytes) => callback(null, bytes),
         (error: unknown) => callback(toServiceError(error)),
@@ -201,7 +233,11 @@ export class GrpcServer {
       let release = () => {};
       call.signal.addEventListener("abort", () => release(), { once: true });
       try {
-        const work = () => encodeEach(method.output, handle(decode(method.input, call, grpcCall.request), call));
+        const work = () => {
+          const request = decode(method.input, call, grpcCall.request);
+          this.#edge.requireCustomer(rpc, call);
+          return encodeEach(method.output, handle(request, call));
+        };
         for await (const bytes of this.#edge.stream(rpc, call, work)) {
           // One message in flight: a slow reader holds the next read back, and so costs no queue.
           await new Promise<void>((written) => {
@@ -241,7 +277,10 @@ function callOf(grpcCall: ServerUnaryCall<Buffer, Buffer> | ServerWritableStream
     if (grpcCall.cancelled) hungUp();
     else grpcCall.on("cancelled", hungUp);
   };
-  return new Call(watch, (name) => grpcCall.metadata.get(name)[0]?.toString());
+  return new Call(watch, (name) => {
+    const values = grpcCall.metadata.get(name);
+    return values.length === 0 ? undefined : values.join(", ");
+  });
 }
 
 /** Milliseconds that the caller left of its own deadline; undefined where it set none. */

@@ -20,12 +20,14 @@ import type { Limits } from "../app/limits.ts";
 import type { Clock } from "../app/ports/clock.ts";
 import type { RecordUsage } from "../app/record-usage.ts";
 import type { CallContext, ReadUsage } from "../app/usage-request.ts";
+import { type Caller, mayActFor } from "../domain/access.ts";
 import { MeteringError } from "../domain/errors.ts";
 import type { MeterCatalog } from "../domain/meter.ts";
 import type { UsageRecord } from "../domain/usage-record.ts";
 import { RecordResponses, toLimits, toUsageResponse, toWatchResponse } from "./convert.ts";
 import type { RpcObserver } from "./edge.ts";
 import { toErrorStatus, toStatusMessage } from "./error-status.ts";
+import { customerNotAllowed } from "./scopes.ts";
 import { toLimitQuestion } from "./validate-key.ts";
 import { ReadValidator } from "./validate-read.ts";
 import { RecordValidator } from "./validate-record.ts";
@@ -43,6 +45,9 @@ export interface HandlerDependencies {
 }
 
 type TracedCall = Pick<CallContext, "traceparent">;
+
+/** A batch is let in for whoever may record at all; each item then for its customer. */
+type BatchCall = TracedCall & { readonly caller: Caller };
 
 /** The records with the trace of their call; the same ones where it has none. */
 function traced(records: readonly UsageRecord[], { traceparent }: TracedCall): readonly UsageRecord[] {
@@ -73,9 +78,12 @@ export class MeteringHandlers {
     return this.#responses.to(answer.outcome, answer.consistencyToken, answer.limits);
   }
 
-  /** See the proto. Invalid items never reach the intake; the valid ones go in one call, in order. */
-  async batchRecordUsage(request: BatchRecordUsageRequest, context: TracedCall): Promise<BatchRecordUsageResponse> {
-    const items = this.#records.batch(request);
+  /** See the proto. Items that are invalid, or not the caller's to record, never reach the intake; the others go in one call, in order. */
+  async batchRecordUsage(request: BatchRecordUsageRequest, context: BatchCall): Promise<BatchRecordUsageResponse> {
+    const { caller } = context;
+    const validated = this.#records.batch(request);
+    const items =
+      caller.customers === "all" ? validated : validated.map((item, i) => allowed(caller, request, item, i));
     const valid = items.filter((item): item is UsageRecord => !(item instanceof MeteringError));
     const answers = valid.length === 0 ? [] : await this.#deps.recordUsage.record(traced(valid, context));
     if (answers.length !== valid.length) throw new Error("the intake gave fewer results than there were records");
@@ -129,6 +137,11 @@ export class MeteringHandlers {
     this.#deps.observer.recordEnded(toErrorStatus(error).reason);
     return error;
   }
+}
+
+/** The refusal first, whatever else is wrong with the item: who may not act for a customer learns nothing of it. */
+function allowed<T>(caller: Caller, request: BatchRecordUsageRequest, item: T, i: number): T | MeteringError {
+  return mayActFor(caller, request.requests[i]?.record?.customerId ?? "") ? item : customerNotAllowed();
 }
 
 function toResult(result: BatchRecordUsageResponse_Result["result"]): BatchRecordUsageResponse_Result {

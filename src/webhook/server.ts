@@ -1,5 +1,5 @@
 // The webhook port: listens, bounds what a peer may hold open, and ends in order.
-import { createServer } from "node:http";
+import { createServer, type RequestListener, type Server, type ServerOptions } from "node:http";
 import type { AddressInfo } from "node:net";
 import { type WebhookAppOptions, webhookApp } from "./app.ts";
 
@@ -11,6 +11,8 @@ export interface WebhookServerOptions extends WebhookAppOptions {
   readonly requestTimeoutMs: number;
   /** Connections at once; more are turned away. With bodyMaxBytes this bounds memory. */
   readonly connectionsMax: number;
+  /** Default: plain text. */
+  readonly createServer?: (options: ServerOptions, listener: RequestListener) => Server;
 }
 
 export interface WebhookServer {
@@ -30,7 +32,7 @@ const HEADERS_MAX_BYTES = 16_384;
 export async function startWebhookServer(options: WebhookServerOptions): Promise<WebhookServer> {
   const app = webhookApp(options);
   let closed: Promise<void> | undefined;
-  const server = createServer(
+  const server = (options.createServer ?? createServer)(
     {
       requestTimeout: options.requestTimeoutMs,
       headersTimeout: options.requestTimeoutMs,

@@ -40,6 +40,7 @@ const LIBRARIES = new Map<string, readonly string[]>([
   ["uplot", ["dashboard"]],
   ["@grpc", ["rpc"]],
   ["grpc-health-check", ["rpc"]],
+  ["jose", ["rpc"]],
   ["pg", ["postgres"]],
   ["ioredis", ["redis"]],
   ["stripe", ["stripe"]],

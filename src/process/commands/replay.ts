@@ -107,7 +107,7 @@ async function run(file: string, survey: TraceSurvey, options: Options, config: 
     if (!catalog.meters.has(meter))
       throw new ConfigError([`${config.catalogFile} has no meter "${meter}"; traces need it`]);
   const targets = options.target ?? [configuredTarget(config)];
-  const clients = targets.map((target) => new MeteringClient(target, SYSTEM_CLOCK));
+  const clients = targets.map((target) => new MeteringClient(target, SYSTEM_CLOCK, config.clientToken));
   const tell = new Teller(process.stderr);
   const { batch, rate, wait, ...rest } = options;
   const how = { ...rest, file, survey, batchSize: batch, recordsPerSecond: rate, standstillMs: wait };

@@ -64,12 +64,16 @@ const LOOPBACK = /^(127\.\d{1,3}\.\d{1,3}\.\d{1,3}|::1|localhost)$/;
 
 function crossChecks(config: Config): string[] {
   const problems: string[] = [];
-  if (!LOOPBACK.test(config.host) && !config.allowUnauthenticated) {
+  if (!LOOPBACK.test(config.host) && config.auth === "none" && !config.allowUnauthenticated) {
     problems.push(
       `METERING_HOST ${JSON.stringify(config.host)} would let whoever reaches this machine record and read any customer's usage, ` +
-        "since callers are not authenticated: keep it on loopback, or set METERING_ALLOW_UNAUTHENTICATED=true where the network lets none but your own backends in",
+        "since callers are not authenticated: set METERING_AUTH=tokens, keep it on loopback, or set METERING_ALLOW_UNAUTHENTICATED=true where the network lets none but your own backends in",
     );
   }
+  if ((config.tlsCertFile === undefined) !== (config.tlsKeyFile === undefined))
+    problems.push("METERING_TLS_CERT and METERING_TLS_KEY go together");
+  if (config.tlsClientCaFile !== undefined && config.tlsCertFile === undefined)
+    problems.push("METERING_TLS_CLIENT_CA means nothing without METERING_TLS_CERT");
   if (config.leaseRenewMs * 3 >= config.leaseTtlMs)
     problems.push("METERING_LEASE_RENEW must be less than a third of METERING_LEASE_TTL");
   if (config.intakeMaxWaiting < config.intakeMaxBatch)
@@ -98,6 +102,11 @@ function stripeChecks(config: Config): string[] {
 export function isSandbox({ stripeSecretKey, stripeApiBase }: Config): boolean {
   const isTestKey = stripeSecretKey !== undefined && /^.k_test_/.test(stripeSecretKey);
   return isTestKey && (stripeApiBase === undefined || isStripe(stripeApiBase));
+}
+
+/** Whether metering.admin.v1 is served: where callers are known, unless it is switched off; else only where it is switched on. */
+export function servesAdminApi({ adminApi, auth }: Config): boolean {
+  return adminApi ?? auth === "tokens";
 }
 
 /** Whether calls go to a stand-in of Stripe: nobody is billed. */

@@ -114,6 +114,38 @@ export function optionalText(
   };
 }
 
+/** A path, or nothing. */
+export function optionalPath(about: Documentation): Setting<string | undefined> {
+  return {
+    ...about,
+    fallback: undefined,
+    defaultText: "none",
+    range: "a path",
+    secret: false,
+    parse: (value) => value,
+  };
+}
+
+/** The ports of the service. */
+export const PORT_KINDS = ["grpc", "http", "webhook", "ops"] as const;
+export type PortKind = (typeof PORT_KINDS)[number];
+
+/** Some of the ports, comma-separated. */
+export function portList(about: Documentation & { fallback: readonly PortKind[] }): Setting<readonly PortKind[]> {
+  return {
+    ...about,
+    defaultText: about.fallback.join(","),
+    range: `some of ${PORT_KINDS.join(",")}`,
+    secret: false,
+    parse(value) {
+      const words = value.split(",").map((word) => word.trim());
+      const ports = PORT_KINDS.filter((kind) => words.includes(kind));
+      if (ports.length === words.length) return ports;
+      throw new SettingProblem(`must be some of ${PORT_KINDS.join(",")}, none twice`);
+    },
+  };
+}
+
 /** A URL of one of the schemes, each with its colon, or nothing. */
 export function optionalUrl(
   about: Documentation & { defaultText: string; schemes: readonly string[]; secret: boolean },

@@ -1,4 +1,5 @@
 // Every setting of the service, declared once: parsing, `check-config`, the README's table and the tests all read this table.
+import { ACCESS_SETTINGS } from "./access-settings.ts";
 import {
   choice,
   duration,
@@ -148,13 +149,15 @@ export const SETTINGS = {
     env: "METERING_HOST",
     meaning: "Address that every port listens on.",
     fallback: "127.0.0.1",
-    range: "an IP address or host name; beyond loopback only with METERING_ALLOW_UNAUTHENTICATED",
+    range:
+      "an IP address or host name; beyond loopback only with METERING_AUTH=tokens or METERING_ALLOW_UNAUTHENTICATED",
     whenToChange: "to be reached from other machines",
   }),
+  ...ACCESS_SETTINGS,
   allowUnauthenticated: {
     ...choice({
       env: "METERING_ALLOW_UNAUTHENTICATED",
-      meaning: "`true`: listen beyond loopback although callers are not authenticated.",
+      meaning: "`true`: listen beyond loopback although METERING_AUTH is none.",
       fallback: "false",
       words: ["false", "true"],
       whenToChange: "only where the network lets none but your own backends in",
@@ -166,14 +169,15 @@ export const SETTINGS = {
     ...choice({
       env: "METERING_ADMIN_API",
       meaning:
-        "`true`: serve `metering.admin.v1` on GRPC_PORT and HTTP_PORT, by which whoever reaches them can void records. `metering dev` serves it unless this is `false`.",
+        "`true`: serve `metering.admin.v1` on GRPC_PORT and HTTP_PORT. With METERING_AUTH=none whoever reaches them can void records by it. `metering dev` serves it unless this is `false`.",
       fallback: "false",
       words: ["false", "true"],
-      whenToChange: "only where the network lets none but operators reach the ports; `metering void` needs no API",
+      whenToChange: "to keep it off the ports; the commands need no API",
     }),
-    fallback: false,
+    fallback: undefined,
+    defaultText: "`true` with METERING_AUTH=tokens, where it asks for the scope admin; else `false`",
     parse: parseBoolean,
-  } satisfies Setting<boolean>,
+  } satisfies Setting<boolean | undefined>,
   catalogFile: text({
     env: "METERING_CONFIG",
     meaning: "Meters, and how they map to Stripe meters.",

@@ -46,6 +46,7 @@ describe("the table of settings", () => {
       "STRIPE_WEBHOOK_SECRET",
       "STRIPE_THIN_WEBHOOK_SECRET",
       "OTEL_EXPORTER_OTLP_HEADERS",
+      "METERING_TOKEN",
     ]);
   });
 });

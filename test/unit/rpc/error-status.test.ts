@@ -58,6 +58,10 @@ const FAILURES: { [K in MeteringFailure["kind"]]: [Extract<MeteringFailure, { ki
   scope_missing: [{ kind: "scope_missing", scope: "s" }, Code.PERMISSION_DENIED],
   too_many_streams: [{ kind: "too_many_streams", retryAfterMs }, Code.RESOURCE_EXHAUSTED],
   reader_too_slow: [{ kind: "reader_too_slow", retryAfterMs }, Code.RESOURCE_EXHAUSTED],
+  credentials_missing_or_invalid: [{ kind: "credentials_missing_or_invalid" }, Code.UNAUTHENTICATED],
+  customer_not_allowed: [{ kind: "customer_not_allowed" }, Code.PERMISSION_DENIED],
+  access_token_not_found: [{ kind: "access_token_not_found", tokenId: "t" }, Code.NOT_FOUND],
+  too_many_access_tokens: [{ kind: "too_many_access_tokens" }, Code.RESOURCE_EXHAUSTED],
   draining: [{ kind: "draining", retryAfterMs }, Code.UNAVAILABLE],
 };
 
@@ -76,7 +80,9 @@ describe.each(Object.values(FAILURES))("$kind", (failure, code) => {
 
   test("says when to come back exactly where that helps", () => {
     const helps =
-      (code === Code.UNAVAILABLE || code === Code.RESOURCE_EXHAUSTED) && failure.kind !== "too_many_api_keys";
+      (code === Code.UNAVAILABLE || code === Code.RESOURCE_EXHAUSTED) &&
+      failure.kind !== "too_many_api_keys" &&
+      failure.kind !== "too_many_access_tokens";
     expect(retries.map((r) => r.retryDelay?.nanos)).toEqual(helps ? [250_000_000] : []);
   });
 
