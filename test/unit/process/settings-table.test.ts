@@ -45,8 +45,8 @@ describe("the table of settings", () => {
       "STRIPE_SECRET_KEY",
       "STRIPE_WEBHOOK_SECRET",
       "STRIPE_THIN_WEBHOOK_SECRET",
-      "OTEL_EXPORTER_OTLP_HEADERS",
       "METERING_TOKEN",
+      "OTEL_EXPORTER_OTLP_HEADERS",
     ]);
   });
 });
