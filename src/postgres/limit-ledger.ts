@@ -1,14 +1,12 @@
 // Counters of limits as the ledger keeps them: written by ledger-write with the sums, read and counted anew here.
-import type { CounterWindow, LedgerComparison, LedgerCount, LimitCounters, LimitLedger } from "../app/ports/limits.ts";
+import type { LedgerComparison, LimitCounters, LimitLedger } from "../app/ports/limits.ts";
 import {
   type KeyRef,
   type KeyUsage,
-  keyId,
   LIMIT_CLOCK_SLACK_MS,
   type LimitWindow,
   limitPolicyOf,
   limitWindowAt,
-  MINUTE_PLACES,
   placeOf,
 } from "../domain/limits.ts";
 import { type MeterCatalog, REQUESTS_METER } from "../domain/meter.ts";
@@ -18,7 +16,6 @@ import { sqlFile } from "./sql-file.ts";
 import { reading, repeatable } from "./unavailable.ts";
 
 const USAGE = { name: "limit-usage", text: sqlFile("limit-usage") };
-const COUNT = { name: "limit-count", text: sqlFile("limit-count") };
 const COMPARE = sqlFile("limit-compare");
 const CLEAR = sqlFile("limit-clear");
 const RECOUNT = sqlFile("limit-recount");
@@ -35,7 +32,6 @@ export function postgresLimitCounters(pool: Pool, nowMs: () => number): LimitCou
 
 export function postgresLimitLedger(pool: Pool, catalog: MeterCatalog, shardCount: number): LimitLedger {
   return {
-    count: (shard, keys) => reading(() => count(pool, shard, keys)),
     compare: (after, limit, nowMs) => reading(() => compare(pool, catalog, after, limit, nowMs)),
     recount: (key) => repeatable(() => recount(pool, catalog, shardCount, key)),
   };
@@ -80,32 +76,6 @@ async function readUsage(
   for (const { index, minute, day } of result.rows)
     usages[index - 1] = { nowMs, minute: BigInt(minute), day: BigInt(day) };
   return usages;
-}
-
-interface CountRow {
-  readonly epoch: string;
-  readonly cursor: string;
-  readonly keys: readonly (readonly [string, string, readonly (readonly [number, number, string, string])[]])[];
-}
-
-async function count(pool: Pool, shard: number, keys: readonly KeyRef[]): Promise<LedgerCount> {
-  const columns = [keys.map((key) => key.customerId), keys.map((key) => key.apiKeyId)];
-  const [row] = (await pool.query<CountRow>(COUNT, [...columns, shard])).rows;
-  if (row === undefined) throw new Error(`the ledger has no shard ${shard}`);
-  const counted = row.keys.map(([customerId, apiKeyId, windows]) => {
-    return [keyId({ customerId, apiKeyId }), windows.map(toCounterWindow)] as const;
-  });
-  return { epoch: row.epoch, cursor: row.cursor, keys: new Map(counted) };
-}
-
-function toCounterWindow([place, windowStartMs, used, voided]: readonly [
-  number,
-  number,
-  string,
-  string,
-]): CounterWindow {
-  const window = place < MINUTE_PLACES ? "minute" : "day";
-  return { window, windowStartMs, used: BigInt(used), voided: BigInt(voided) };
 }
 
 interface CompareRow {

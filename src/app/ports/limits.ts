@@ -7,23 +7,6 @@ export interface LimitCounters {
   read(keys: readonly KeyRef[]): Promise<readonly (KeyUsage | undefined)[]>;
 }
 
-/** A counter of one window. */
-export interface CounterWindow {
-  readonly window: LimitWindow;
-  readonly windowStartMs: number;
-  readonly used: bigint;
-  /** Of that, what was voided. */
-  readonly voided: bigint;
-}
-
-/** Keys of one shard as the ledger counts them, with the position in the buffer's stream up to which it does: one snapshot. */
-export interface LedgerCount {
-  readonly epoch: string;
-  readonly cursor: string;
-  /** By keyId; those that are not defined are missing. Windows that nothing was counted in may be. */
-  readonly keys: ReadonlyMap<string, readonly CounterWindow[]>;
-}
-
 /** A window whose counter differs from the sums of the ledger. */
 export interface LedgerDrift extends KeyRef {
   readonly window: LimitWindow;
@@ -40,7 +23,6 @@ export interface LedgerComparison {
 }
 
 export interface LimitLedger {
-  count(shard: number, keys: readonly KeyRef[]): Promise<LedgerCount>;
   /**
    * Compares counters of up to `limit` keys after one with rollups (days) and raw records (minutes; of customers whose records of the day
    * are few enough to be read), in one snapshot, without a lock.
