@@ -16,8 +16,9 @@ export const SABOTAGES: readonly SeededSabotage[] = [
   {
     name: "the drain trims before the commit",
     file: SHARD_DRAIN,
-    find: "    const result = await ledger.apply(records, move);",
-    replace: "    await stream.trim(shard, toEntryId);\n    const result = await ledger.apply(records, move);",
+    find: "    const result = await traceApply(tracing, records, about, () => ledger.apply(records, move));",
+    replace:
+      "    await stream.trim(shard, toEntryId);\n    const result = await traceApply(tracing, records, about, () => ledger.apply(records, move));",
   },
   {
     name: "the cursor passes entries that were not read",
