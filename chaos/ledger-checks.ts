@@ -68,7 +68,7 @@ export async function checkLedger(options: LedgerCheckOptions): Promise<LedgerFi
     );
   if (gaps.length > 0 && options.wipesMs.length === 0)
     oracle.fail("gaps", `${gaps.length} gaps are reported, and no store was wiped`);
-  checkReadings(options);
+  checkReadings(options, gaps);
   await checkSums(pool, oracle);
   return {
     records: oracle.applied.size,
@@ -161,23 +161,25 @@ function isRefused(account: Account, { oracle, evidence, wipesMs }: LedgerCheckO
  * stored before the wipe that the gap tells of: what was sent after that and acknowledged may not be missing.
  */
 function isInGap(account: Account, gaps: readonly Gap[], wipesMs: readonly number[]): boolean {
-  const { record, firstSentMs, ackMs = 0, lastAckedSentMs } = account;
-  const shard = shardOfRecord(record);
+  const { lastAckedSentMs } = account;
   return gaps.some(
-    (gap) =>
-      gap.shard === shard &&
-      gap.fromMs <= ackMs &&
-      gap.toMs >= firstSentMs &&
-      wipesMs.some((wipeMs) => lastAckedSentMs <= wipeMs && wipeMs <= gap.toMs),
+    (gap) => mayBeInGap(account, [gap]) && wipesMs.some((wipeMs) => lastAckedSentMs <= wipeMs && wipeMs <= gap.toMs),
   );
 }
 
+function mayBeInGap({ record, firstSentMs, ackMs = 0 }: Account, gaps: readonly Gap[]): boolean {
+  const shard = shardOfRecord(record);
+  return gaps.some((gap) => gap.shard === shard && gap.fromMs <= ackMs && gap.toMs >= firstSentMs);
+}
+
 /** All that was acknowledged before a watermark, and is in the ledger now, was in the count that was told with it. */
-function checkReadings({ oracle, evidence, readings }: LedgerCheckOptions): void {
+function checkReadings({ oracle, evidence, readings }: LedgerCheckOptions, gaps: readonly Gap[]): void {
   const acknowledged = new Map<string, number[]>();
   for (const variants of evidence.accounts.values())
     for (const account of variants.values()) {
       if (account.ackMs === undefined || !isCounted(account, oracle)) continue;
+      // What a wiped store may have lost is in the ledger since somebody sent it again: nobody knows since when.
+      if (mayBeInGap(account, gaps)) continue;
       const list = acknowledged.get(account.record.customerId) ?? [];
       acknowledged.set(account.record.customerId, list);
       list.push(account.ackMs);

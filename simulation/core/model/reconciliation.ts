@@ -103,7 +103,8 @@ export class ModelReconciliation {
             drift.lookAtMs > now &&
             !inHour.some((r) => isUncompared(r) && r.settledMs !== undefined && r.settledMs > drift.lookedMs),
         );
-        return requested || !waits;
+        const isDue = open.some((drift) => hourOf(drift.startMs) === startMs && drift.lookAtMs <= now);
+        return requested || isDue || !waits;
       })
       .map(([startMs, requested]) => ({
         startMs,

@@ -53,7 +53,12 @@ WITH chosen AS MATERIALIZED (
       WHERE r.stripe_customer_id = h.stripe_customer_id AND r.event_name = h.event_name
         AND r.event_timestamp >= h.hour AND r.event_timestamp < h.hour + interval '1 hour'
         AND r.first_attempt_at IS NOT NULL AND r.settled_at > now() - $1::bigint * interval '1 ms')
-    AND (h.requested OR NOT EXISTS (
+    -- A drift whose turn has come is not kept waiting by one that is left to a person, and looked at ever more rarely.
+    AND (h.requested OR EXISTS (
+      SELECT FROM drift d
+      WHERE d.stripe_customer_id = h.stripe_customer_id AND d.event_name = h.event_name AND d.state = 'open'
+        AND d.span_start >= h.hour AND d.span_start < h.hour + interval '1 hour' AND d.look_at <= now())
+    OR NOT EXISTS (
       SELECT FROM drift d
       WHERE d.stripe_customer_id = h.stripe_customer_id AND d.event_name = h.event_name AND d.state = 'open'
         AND d.span_start >= h.hour AND d.span_start < h.hour + interval '1 hour' AND d.look_at > now()

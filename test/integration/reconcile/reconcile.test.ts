@@ -532,6 +532,30 @@ test("beyond the limit nothing is repaired by itself", async () => {
   ]);
 });
 
+test("a drift that is left to a person keeps no other of its hour from its second look", async () => {
+  const world = await startWorld({ repairLimit: 10n });
+  const { pool, use, flush, later, pass, vanish } = world;
+  await use(3, 11n);
+  await flush();
+  for (const { identifier } of await storedReports(pool)) await vanish(identifier);
+  await later();
+  await twoLooks(world);
+  const seldom = () => pool.query("UPDATE drift SET look_at = now() + interval '1 day' WHERE hindrance = 'limit'");
+  await seldom();
+  await use(9, 10n);
+  await flush();
+  for (const { identifier, value } of await storedReports(pool)) if (value === "10") await vanish(identifier);
+  for (let look = 0; look < 2; look += 1) {
+    await later();
+    await seldom();
+    await pass();
+  }
+  expect(await storedDrifts(pool)).toMatchObject([
+    { state: "open", hindrance: "limit", from_minute: 3 },
+    { state: "repaired", from_minute: 9 },
+  ]);
+});
+
 test("a report that is sent while the sums are read makes its hour wait", async () => {
   const world = await startWorld();
   const { pool, use, flush, later, pass, summaries } = world;
