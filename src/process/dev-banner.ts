@@ -21,6 +21,7 @@ export function devBanner(summary: DevSummary): string {
   const lines: [string, string][] = [
     ["gRPC", `${host}:${addresses.grpcPort}`],
     ["Connect", http(addresses.httpPort)],
+    ["Dashboard", http(addresses.httpPort, "/")],
     ["Webhooks", http(addresses.webhookPort, "/webhooks/stripe")],
     ["Operations", `${http(addresses.opsPort, "/readyz")} /livez /metrics`],
     ["Postgres", summary.postgres],
