@@ -2,7 +2,7 @@
 import { HELD_CONFLICT, HELD_OUTCOME_UNKNOWN } from "../src/domain/report.ts";
 import { EVENT_NAMES, type EventName } from "./catalog.ts";
 import type { DriftRow, LedgerReading, ReportRow, WindowRow } from "./ledger-reading.ts";
-import { asBelieved, differenceOf, differencesIn, isForAPerson } from "./open-drifts.ts";
+import { asBelieved, differenceOf, differencesIn, doubtfulIn, isForAPerson } from "./open-drifts.ts";
 import { isWithin, type Oracle, type Span } from "./oracle.ts";
 import type { BillingPeriod, StripeReading } from "./stripe-reading.ts";
 
@@ -69,6 +69,8 @@ export function judge(evidence: Evidence): Verdict {
       const drifts = evidence.ledger.drifts.filter(
         (row) => row.stripeCustomerId === customer.stripeCustomerId && row.eventName === eventName,
       );
+      const planned = reports.get(`${customer.customerId} ${eventName}`) ?? [];
+      const doubtful = doubtfulIn(planned, drifts);
       const lane: Lane = {
         customer,
         eventName,
@@ -77,7 +79,8 @@ export function judge(evidence: Evidence): Verdict {
         drifts,
         excesses: evidence.ledger.excesses,
         counted: events.get(`${customer.stripeCustomerId} ${eventName}`) ?? [],
-        reports: asBelieved(reports.get(`${customer.customerId} ${eventName}`) ?? [], drifts),
+        reports: asBelieved(planned, doubtful),
+        doubtful,
         periods: customer.mapped
           ? (evidence.stripe.periods.get(`${customer.stripeCustomerId} ${eventName}`) ?? [])
           : [],
@@ -102,6 +105,8 @@ interface Lane {
   readonly oracle: Oracle;
   readonly windows: readonly WindowRow[];
   readonly reports: readonly ReportRow[];
+  /** Of the reports, those that a drift that is left to a person may be about. */
+  readonly doubtful: readonly ReportRow[];
   readonly drifts: readonly DriftRow[];
   readonly excesses: LedgerReading["excesses"];
   readonly counted: StripeReading["events"];
@@ -152,14 +157,14 @@ function ledgerProblems({ customer, eventName, oracle, windows, reports, drifts,
 const ALWAYS: Span = { startMs: Number.NEGATIVE_INFINITY, endMs: Number.POSITIVE_INFINITY };
 
 /** Stripe counted what is believed that it counted, in each period and outside of all. */
-function countProblems({ reports, counted, drifts, periods }: Lane): string[] {
+function countProblems({ reports, doubtful, counted, drifts, periods }: Lane): string[] {
   const believed = reports.filter((row) => isBelieved(row) && row.kind !== "unbilled");
   const isOutside = (timeMs: number) => !periods.some((period) => isWithin(timeMs, period));
   const spans = periods.map((period) => {
     const isIn = (timeMs: number) => isWithin(timeMs, period);
-    return { name: `from ${at(period.startMs)}`, isIn, differences: differencesIn(drifts, period) };
+    return { name: `from ${at(period.startMs)}`, isIn, differences: differencesIn(drifts, period, doubtful) };
   });
-  const outside = { name: "outside of periods", isIn: isOutside, differences: differencesIn(drifts, ALWAYS) };
+  const outside = { name: "outside of periods", isIn: isOutside, differences: differencesIn(drifts, ALWAYS, []) };
   return [...spans, outside].flatMap(({ name, isIn, differences }) => {
     const expected = sum(
       believed.filter((row) => isIn(row.timestampMs)),
@@ -177,7 +182,7 @@ function countProblems({ reports, counted, drifts, periods }: Lane): string[] {
 
 /** Each final invoice bills what is believed of its period, and that is what was used in it, but for what is listed as elsewhere. */
 function periodProblems(lane: Lane): string[] {
-  const { customer, eventName, oracle, windows, reports, drifts, periods } = lane;
+  const { customer, eventName, oracle, windows, reports, doubtful, drifts, periods } = lane;
   return periods.flatMap((period) => {
     if (period.billed === undefined) return [];
     const problems: string[] = [];
@@ -185,7 +190,7 @@ function periodProblems(lane: Lane): string[] {
     const isIn = (timeMs: number) => isWithin(timeMs, period);
     const { billed } = period;
     const bills = (quantity: bigint) =>
-      differencesIn(drifts, period).some(
+      differencesIn(drifts, period, doubtful).some(
         (difference) => billed === atLeastZero(quantity + difference) + excessOf(lane, period),
       );
     const believed = sum(

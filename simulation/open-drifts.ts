@@ -8,24 +8,45 @@ export function isForAPerson({ what }: DriftRow): boolean {
   return what.endsWith(" open boundary");
 }
 
-/** What such a drift expects holds what was sent and never answered: there it stands for counted, and the drift for what was not. */
-export function asBelieved(reports: readonly ReportRow[], drifts: readonly DriftRow[]): readonly ReportRow[] {
+/** What was sent and never answered, in a minute of such a drift: what the drift expects holds it, and each may be what is lacking. */
+export function doubtfulIn(reports: readonly ReportRow[], drifts: readonly DriftRow[]): readonly ReportRow[] {
   const spans = drifts.filter(isForAPerson);
-  return reports.map((report) => {
-    const isDoubtful = report.state === "held" && report.reason === HELD_OUTCOME_UNKNOWN;
-    const isExpected = isDoubtful && spans.some((span) => isWithin(report.timestampMs, span));
-    return isExpected ? { ...report, state: "accepted", reason: "" } : report;
-  });
+  return reports.filter(
+    ({ state, reason, timestampMs }) =>
+      state === "held" && reason === HELD_OUTCOME_UNKNOWN && spans.some((span) => isWithin(timestampMs, span)),
+  );
+}
+
+/** As the drift takes them: counted, and the drift stands for what was not. */
+export function asBelieved(reports: readonly ReportRow[], doubtful: readonly ReportRow[]): readonly ReportRow[] {
+  return reports.map((report) => (doubtful.includes(report) ? { ...report, state: "accepted", reason: "" } : report));
 }
 
 export function differenceOf({ expected, counted }: DriftRow): bigint {
   return BigInt(counted) - BigInt(expected);
 }
 
-/** By what Stripe's sum may differ in a span, since drifts are left to a person: each may be in it or not. */
-export function differencesIn(drifts: readonly DriftRow[], { startMs, endMs }: Span): bigint[] {
+/**
+ * By what Stripe's sum may differ in a span, since drifts are left to a person. Each may be in it, or not, or in part: then what is lacking
+ * of it there are doubtful reports of that side.
+ */
+export function differencesIn(
+  drifts: readonly DriftRow[],
+  { startMs, endMs }: Span,
+  doubtful: readonly ReportRow[],
+): bigint[] {
   const touching = drifts.filter((drift) => isForAPerson(drift) && drift.startMs < endMs && drift.endMs > startMs);
   let sums = [0n];
-  for (const drift of touching) sums = sums.concat(sums.map((one) => one + differenceOf(drift)));
+  for (const drift of touching) {
+    const here = doubtful.filter(
+      ({ timestampMs }) => isWithin(timestampMs, drift) && isWithin(timestampMs, { startMs, endMs }),
+    );
+    const parts = new Set([0n, differenceOf(drift), ...subsetSums(here.map(({ value }) => -value))]);
+    sums = sums.flatMap((one) => [...parts].map((part) => one + part));
+  }
   return sums;
+}
+
+function subsetSums(values: readonly bigint[]): bigint[] {
+  return values.reduce((sums, value) => sums.concat(sums.map((one) => one + value)), [0n]);
 }

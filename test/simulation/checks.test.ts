@@ -151,6 +151,22 @@ describe("of a drift that is left to a person in a minute that two periods share
     expect(messages({ ledger, events: [event({ value: "4" })], billed: 4n })).toEqual([]);
   });
 
+  test("takes what is lacking on both sides, where it is what was never answered there", () => {
+    const unanswered = { state: "held", reason: "outcome_unknown" };
+    const parts = [
+      report({ value: 4n }),
+      report({ value: 2n, identifier: "u-2", timestampMs: 9 * MINUTE_MS, ...unanswered }),
+      report({ value: 1n, identifier: "u-3", timestampMs: BOUNDARY_MS, late: true, ...unanswered }),
+    ];
+    const shared = { ...drift, endMs: 11 * MINUTE_MS, what: "unknown open boundary" };
+    const told = (value: string) => {
+      const ledger = { windows: [window()], reports: parts, drifts: [shared] };
+      return messages({ ledger, events: [event({ value })], billed: BigInt(value) });
+    };
+    expect(told("4")).toEqual([]);
+    expect(told("2").join()).toContain("bills 2, but 6 is believed");
+  });
+
   test("sees that nothing is lacking after all", () => {
     const ledger = { drifts: [{ ...drift, what: "never_sent open boundary" }] };
     expect(messages({ ledger }).join()).toContain("recorded 7, accounted for 10");
