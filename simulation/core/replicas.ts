@@ -161,8 +161,13 @@ export class Replicas {
   }
 
   #api(machine: Machine, intake: Intake): Api {
-    const { reading } = this.#stores;
-    const usage = new RecordUsage(intake, reading.tokens);
+    const { reading, scheduler } = this.#stores;
+    const record: Intake["record"] = (records) => {
+      // It commits in an immediate of its own.
+      scheduler.askTurn();
+      return intake.record(records);
+    };
+    const usage = new RecordUsage({ record }, reading.tokens);
     const stop = new AbortController();
     this.#stops.set(machine, stop);
     const parts = readingParts(machine, reading, this.#world.shardCount);
