@@ -32,9 +32,9 @@ function showRefusal(state: LinkState, session: Session): void {
   if (code === Code.Unauthenticated) {
     const why =
       session.token === undefined
-        ? "This page needs a link with a token in it."
-        : "The link this page was opened with is no longer valid.";
-    showNotice("Please open a new link", `${why} Ask for a new one where you got it.`);
+        ? "This page needs a link with a token in it. Whoever runs this service makes one: metering tokens dashboard."
+        : "The link this page was opened with is no longer valid. Ask for a new one where you got it.";
+    showNotice(session.token === undefined ? "A link is needed" : "Please open a new link", why);
   } else if (code === Code.PermissionDenied && session.customerId !== undefined)
     showNotice("Not yours to see", `This link does not open the usage of ${session.customerId}.`);
   else if (session.customerId === undefined && (code === Code.PermissionDenied || code === Code.Unimplemented))

@@ -28,7 +28,7 @@ export class OperatorView {
   readonly #lag = new Tile("Lag of the ledger", "lag");
   readonly #leader = new Tile("Leader", "leader");
   readonly #held = new Tile("Reports held", "held");
-  readonly #plot = new Plot("Tokens per minute", (PLOT_MINUTES * MINUTE_MS) / 1000);
+  readonly #plot = new Plot("Tokens per minute", ((PLOT_MINUTES - 1) * MINUTE_MS) / 1000);
   readonly #customers = new Table(
     "Most active customers",
     ["Customer", "Tokens this month"],

@@ -18,6 +18,8 @@ const TIME_LABEL_PX = 88;
 const TIME_AXIS_PX = 32;
 const CHARACTER_PX = 7.5;
 const BESIDE_PX = 20;
+/** Tokens are whole: 1, 2, 5, 10, and so on. */
+const WHOLE_STEPS = Array.from({ length: 19 }, (_, digits) => [1, 2, 5].map((step) => step * 10 ** digits)).flat();
 
 export class Plot {
   readonly root: HTMLElement;
@@ -62,6 +64,10 @@ export class Plot {
     return [this.#points.map(({ atMs }) => atMs / 1000), this.#points.map(({ value }) => value ?? null)];
   }
 
+  #range(endS: number): [number, number] {
+    return [endS - this.#spanS, endS];
+  }
+
   #resize(): void {
     const width = Math.floor(this.#canvas.clientWidth);
     if (width === 0) return;
@@ -76,10 +82,12 @@ export class Plot {
     return {
       width,
       height: HEIGHT_PX,
+      // A label may stand below the very end.
+      padding: [null, TIME_LABEL_PX / 2, null, null],
       legend: { show: false },
       cursor: { show: false },
       scales: {
-        x: { range: (_, __, max) => [(max ?? 0) - this.#spanS, max ?? 0] },
+        x: { range: (_, __, max) => this.#range(max ?? Date.now() / 1000) },
         y: { range: (_, __, max) => [0, Math.max(1, (max ?? 0) * 1.15)] },
       },
       axes: [
@@ -89,7 +97,7 @@ export class Plot {
           space: TIME_LABEL_PX,
           values: (_, values, __, ___, stepS) => values.map(timeLabel(stepS)),
         },
-        { ...axis, size: labelRoom, values: (_, values) => values.map(compact) },
+        { ...axis, size: labelRoom, incrs: WHOLE_STEPS, values: (_, values) => values.map(compact) },
       ],
       series: [
         {},

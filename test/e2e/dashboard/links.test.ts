@@ -125,7 +125,7 @@ describeWithChromium("a link with a token", () => {
       const { token } = await linkOf(scene, "acme");
       const [head = "", claims = "", signature = ""] = token.split(".");
       const cases = [
-        ["", "This page needs a link with a token in it."],
+        ["", "This page needs a link with a token in it.", "A link is needed"],
         ["#token=", "The link this page was opened with is no longer valid."],
         ["#token=nonsense", "The link this page was opened with is no longer valid."],
         [`#token=${await tokenThatEnds(scene, -5_000)}`, "The link this page was opened with is no longer valid."],
@@ -134,10 +134,10 @@ describeWithChromium("a link with a token", () => {
           "The link this page was opened with is no longer valid.",
         ],
       ] as const;
-      for (const [fragment, text] of cases) {
+      for (const [fragment, text, title = "Please open a new link"] of cases) {
         const watched = await openPage(onTestFinished);
         await watched.page.goto(`${scene.process.httpUrl}/?customer=acme${fragment}`);
-        await saying(watched, "Please open a new link", text);
+        await saying(watched, title, text);
         await watched.page.getByText("Not connected").waitFor();
         expect(await watched.page.getByRole("heading", { name: "acme" }).count()).toBe(0);
         expectClean(watched, scene.process.httpUrl);

@@ -63,4 +63,26 @@ describeWithChromium("a page that was cut off", () => {
       expect(rates.filter((text) => text !== "–" && text !== "0")).toEqual([]);
     },
   );
+
+  test(
+    "of what is read beside the stream alone says that this is old, until it is not",
+    LIMIT,
+    async ({ onTestFinished }) => {
+      const { process, record } = await openScene(onTestFinished);
+      await record({ quantity: 93n });
+      const watched = await openPage(onTestFinished);
+      const { page } = watched;
+      await page.goto(`${process.httpUrl}/?customer=acme`);
+      await expectShown(watched, { tokensUsed: 100n, requests: 1n });
+      const words = page.getByText("Invoice and limits cannot be read just now; trying again…");
+      expect(await words.count()).toBe(0);
+      await page.route("**/GetUsage", (route) => route.abort());
+      await words.waitFor();
+      await record({ quantity: 93n });
+      await expectShown(watched, { tokensUsed: 200n, requests: 2n });
+      await page.unroute("**/GetUsage");
+      await words.waitFor({ state: "detached" });
+      await waitUntilLive(watched);
+    },
+  );
 });
