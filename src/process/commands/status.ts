@@ -41,6 +41,7 @@ function describe(status: Status, stores: StoresReport): string {
       `${pending.windows} windows${pending.oldestWindowStart ? `, oldest ${pending.oldestWindowStart}` : ""}`,
     ],
     ["unmapped", unmappedLine(pending)],
+    ["unsubscribed", unsubscribedLine(status.unsubscribed)],
     [
       "reports",
       `${reports.planned} planned, ${reports.sending} sending, ${reports.unknown} unknown, ${reports.sent} sent, ${reports.held} held; ${reports.acceptedLastDay} accepted in the last day`,
@@ -61,7 +62,7 @@ function describe(status: Status, stores: StoresReport): string {
     ["gaps", status.gaps.length === 0 ? "none" : String(status.gaps.length)],
     ...status.gaps.map((gap) => ["  GAP", `shard ${gap.shard}: ${gap.lostFrom ?? "the beginning"} to ${gap.lostTo}`]),
   ];
-  return lines.map(([name = "", text = ""]) => `${name.padEnd(10)}${text}\n`).join("");
+  return lines.map(([name = "", text = ""]) => `${name.padEnd(14)}${text}\n`).join("");
 }
 
 const DEADLINES = {
@@ -101,8 +102,16 @@ function lateLine({ reports, held, periodsToClose, periodsExceeded }: Status["la
 
 function unmappedLine({ unmappedCustomers, unmappedExamples }: Status["pending"]): string {
   if (unmappedCustomers === 0) return "none";
-  const more = unmappedCustomers > unmappedExamples.length ? ", ..." : "";
-  return `${unmappedCustomers} customers without a Stripe customer: ${unmappedExamples.join(", ")}${more}`;
+  return `${unmappedCustomers} customers without a Stripe customer: ${someOf(unmappedExamples, unmappedCustomers)}`;
+}
+
+function unsubscribedLine({ customers, examples }: Status["unsubscribed"]): string {
+  if (customers === 0) return "none";
+  return `${customers} customers use something and have no subscription: ${someOf(examples, customers)}`;
+}
+
+function someOf(examples: readonly string[], all: number): string {
+  return `${examples.join(", ")}${all > examples.length ? ", ..." : ""}`;
 }
 
 function throughputLine(throughput: Status["throughput"]): string {

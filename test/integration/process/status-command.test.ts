@@ -56,3 +56,21 @@ describeWithRedis("of a Redis it says", () => {
     });
   });
 });
+
+test("it names who uses something that no subscription bills", async () => {
+  const { pool, url } = await useServedDatabase();
+  await pool.query(
+    `INSERT INTO customer_activity (minute, customer_id, records, tokens)
+     SELECT date_trunc('minute', now()), id, 1, 5 FROM unnest(ARRAY['acme', 'cus_free', 'cus_left', 'cus_paid', 'nobody']) AS id
+     UNION ALL SELECT date_trunc('minute', now()) - interval '1 hour', 'cus_long_ago', 1, 5`,
+  );
+  await pool.query("INSERT INTO account (customer_id, stripe_customer_id) VALUES ('acme', 'cus_acme')");
+  await pool.query(
+    `INSERT INTO subscription (subscription_id, stripe_customer_id, status)
+     VALUES ('sub_1', 'cus_acme', 'active'), ('sub_2', 'cus_paid', 'past_due'), ('sub_3', 'cus_left', 'canceled')`,
+  );
+  const { unsubscribed } = JSON.parse((await runCommand(["status", "--json"], { DATABASE_URL: url })).stdout);
+  expect(unsubscribed).toEqual({ customers: 2, examples: ["cus_free", "cus_left"] });
+  const { stdout } = await runCommand(["status"], { DATABASE_URL: url });
+  expect(stdout).toContain("unsubscribed  2 customers use something and have no subscription: cus_free, cus_left\n");
+});
