@@ -45,7 +45,7 @@ export interface ApiRole {
 }
 
 /** How long a change may go unseen by the streams. */
-const FEED_LOOK_EVERY_MS = 50;
+const FEED_LOOK_EVERY_MS = 25;
 /** How old the order of all customers may be. */
 const ACTIVITY_MAX_AGE_MS = 1_000;
 /** How old an overview may be: many pages may poll it. */
