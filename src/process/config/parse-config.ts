@@ -60,7 +60,8 @@ function unknownNames(environment: Environment): string[] {
     .map((name) => `${name} is not a setting; see \`metering check-config --help\``);
 }
 
-const LOOPBACK = /^(127\.\d{1,3}\.\d{1,3}\.\d{1,3}|::1|localhost)$/;
+/** Hosts that only this machine reaches. */
+export const LOOPBACK = /^(127\.\d{1,3}\.\d{1,3}\.\d{1,3}|::1|localhost)$/;
 
 function crossChecks(config: Config): string[] {
   const problems: string[] = [];
