@@ -1,5 +1,5 @@
 // Certificates of a made-up authority, for tests of TLS.
-import { type SelfsignedOptions, generate } from "selfsigned";
+import { generate, type SelfsignedOptions } from "selfsigned";
 
 /** PEM. */
 export interface Identity {

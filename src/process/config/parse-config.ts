@@ -110,6 +110,24 @@ export function servesAdminApi({ adminApi, auth }: Config): boolean {
   return adminApi ?? auth === "tokens";
 }
 
+/** Whether GRPC_PORT describes itself to strangers: where callers are known, only when it is switched on. */
+export function servesReflection({ grpcReflection, auth }: Config): boolean {
+  return grpcReflection ?? auth === "none";
+}
+
+/** Whether callers are trusted for being on this machine, and for nothing else. */
+export function trustsLoopback({ host, auth, allowUnauthenticated }: Config): boolean {
+  return auth === "none" && !allowUnauthenticated && LOOPBACK.test(host);
+}
+
+/** Whether strangers can reach OPS_PORT and read all of it, as far as these settings tell. */
+export function leavesOpsOpen(config: Config): boolean {
+  const { host, opsToken, tlsCertFile, tlsClientCaFile, tlsPorts, mtlsPorts } = config;
+  const asksCertificate =
+    tlsCertFile !== undefined && tlsClientCaFile !== undefined && tlsPorts.includes("ops") && mtlsPorts.includes("ops");
+  return !LOOPBACK.test(host) && opsToken === undefined && !asksCertificate;
+}
+
 /** Whether calls go to a stand-in of Stripe: nobody is billed. */
 export function isStandIn({ stripeApiBase }: Config): boolean {
   return stripeApiBase !== undefined && !isStripe(stripeApiBase);
