@@ -1,7 +1,7 @@
 // Billing and limits as rows of tables.
 import { type Timestamp, timestampMs } from "@bufbuild/protobuf/wkt";
 import { type BillingState, LimitWindow } from "../../gen/metering/v1/usage_pb.ts";
-import { clockTime, moment, ratio, whole } from "./format.ts";
+import { clockTime, dayTime, ratio, whole } from "./format.ts";
 import type { KeyLimits } from "./readings.ts";
 import type { Row } from "./table.ts";
 
@@ -21,7 +21,7 @@ export function limitRows(keys: readonly KeyLimits[]): Row[] {
     limits.map(({ window, limit, remaining, resetTime }) => ({
       key: `${apiKeyId} ${window}`,
       name: `${apiKeyId}, per ${window === LimitWindow.MINUTE ? "minute" : "day"}`,
-      cells: [whole(remaining), whole(limit), resetTime === undefined ? "–" : resetText(window, resetTime)],
+      cells: [`${whole(remaining)} of\u00a0${whole(limit)}`, resetTime === undefined ? "–" : resetText(window, resetTime)],
       share: Math.max(0, ratio(remaining, limit)),
       isBad: remaining < 0n,
     })),
@@ -30,5 +30,5 @@ export function limitRows(keys: readonly KeyLimits[]): Row[] {
 
 /** A minute's end is told to the second. */
 function resetText(window: LimitWindow, at: Timestamp): string {
-  return window === LimitWindow.MINUTE ? clockTime(timestampMs(at)) : moment(at);
+  return window === LimitWindow.MINUTE ? clockTime(timestampMs(at)) : dayTime(timestampMs(at));
 }

@@ -51,7 +51,7 @@ export class CustomerView {
   );
   readonly #limits = new Table(
     "Limits",
-    ["Limit", "Left", "Allowed", "Starts anew"],
+    ["Limit", "Left", "Starts anew"],
     "No API key that was used in this period has a limit.",
   );
   readonly #invoice = new Table(

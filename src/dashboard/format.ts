@@ -15,6 +15,7 @@ export function formatIn(locale?: string, timeZone?: string) {
   const shareFormat = percentOf("auto");
   const changeFormat = percentOf("exceptZero");
   const dayFormat = timeOf({ month: "short", day: "numeric" });
+  const dayTimeFormat = timeOf({ month: "short", day: "numeric", ...hours });
   const momentFormat = timeOf({ ...date, ...hours });
   const zonedFormat = timeOf({ ...date, ...hours, timeZoneName: "short" });
   const secondFormat = timeOf({ ...hours, second: "2-digit" });
@@ -29,6 +30,8 @@ export function formatIn(locale?: string, timeZone?: string) {
     change: (now: bigint, before: bigint): string | undefined =>
       before === 0n ? undefined : changeFormat.format(ratio(now - before, before)),
     day: (atMs: number): string => dayFormat.format(atMs),
+    /** Of the days around: without a year. */
+    dayTime: (atMs: number): string => dayTimeFormat.format(atMs),
     moment: (at: Timestamp): string => momentFormat.format(timestampDate(at)),
     /** With the name of the zone. */
     zonedMoment: (at: Timestamp): string => zonedFormat.format(timestampDate(at)),
@@ -39,7 +42,8 @@ export function formatIn(locale?: string, timeZone?: string) {
   };
 }
 
-export const { whole, compact, percent, change, day, moment, zonedMoment, clockTime, clockMinute } = formatIn();
+export const { whole, compact, percent, change, day, dayTime, moment, zonedMoment, clockTime, clockMinute } =
+  formatIn();
 
 /** Part of a whole as 0..1, to a hundredth of a percent; the quotient of large numbers is taken before they become doubles. */
 export function ratio(part: bigint, of: bigint): number {

@@ -132,6 +132,7 @@ describeWithChromium("whoever reads the pages", () => {
       const watched = await openPage(onTestFinished, { locale, viewport, timezoneId: "Asia/Kathmandu" });
       await watched.page.addInitScript(RECORD_LABELS);
       await watched.page.goto(`${scene.process.httpUrl}/?customer=acme`);
+      await waitUntilLive(watched);
       await vi.waitFor(async () => {
         const labels = (await watched.page.evaluate("labels")) as Label[];
         const y = Math.max(...labels.map((label) => label.y));
