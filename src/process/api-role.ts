@@ -28,8 +28,9 @@ import { DEFAULT_GRPC_CONNECTION, GrpcServer } from "../rpc/grpc-server.ts";
 import { MeteringHandlers } from "../rpc/handlers.ts";
 import { OperationsHandlers } from "../rpc/operations-handlers.ts";
 import { startLoop } from "./background.ts";
-import { isStandIn, servesAdminApi } from "./config/parse-config.ts";
+import { isStandIn, servesAdminApi, servesReflection } from "./config/parse-config.ts";
 import type { Foundation } from "./foundation.ts";
+import { guardHost } from "./host-guard.ts";
 import { httpServers } from "./http-server.ts";
 import { IntakeHealth } from "./intake-health.ts";
 import type { Closers } from "./lifecycle.ts";
@@ -79,8 +80,13 @@ export async function startApi(foundation: Foundation, closers: Closers): Promis
   const operations = servesAdmin ? openOperations(foundation) : undefined;
   const admin = servesAdmin ? new AdminHandlers(postgresVoids(pool, catalog, deployment.shardCount)) : undefined;
   const served = { ...edge, handlers, admin, operations, keys: keyed.keys, tokens: credentials.tokens };
-  const grpc = new GrpcServer({ ...served, connection: DEFAULT_GRPC_CONNECTION, certificates: tls?.for("grpc") });
-  const createServer = httpServers(tls?.for("http"));
+  const grpc = new GrpcServer({
+    ...served,
+    connection: DEFAULT_GRPC_CONNECTION,
+    certificates: tls?.for("grpc"),
+    reflection: servesReflection(config),
+  });
+  const createServer = guardHost(config, httpServers(tls?.for("http")));
   const fallback = pageHandler(PAGE_FOLDER, { stripeSimulated: isStandIn(config), catalog });
   const connect = new ConnectServer({ ...served, corsOrigins: config.corsOrigins, createServer, fallback });
   if (access !== undefined) await startLoop(closers, "ends of access", (signal) => endUnheld([grpc, connect], signal));

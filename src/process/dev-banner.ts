@@ -1,5 +1,5 @@
 // What `metering dev` says when it is up.
-import type { Config } from "./config/parse-config.ts";
+import { type Config, servesAdminApi, trustsLoopback } from "./config/parse-config.ts";
 import type { ServiceAddresses } from "./service.ts";
 
 export interface DevSummary {
@@ -27,6 +27,7 @@ export function devBanner(summary: DevSummary): string {
     ["Postgres", summary.postgres],
     ["Intake", summary.intake],
     ["Stripe", stripeLine(summary)],
+    ["Access", accessLine(config)],
   ];
   const url = http(addresses.httpPort);
   return `
@@ -53,6 +54,16 @@ function demoRecord(customerId: string): object {
 
 function curl(url: string, method: string, body: unknown): string {
   return `  curl -s ${url}/metering.v1.MeteringService/${method} -H 'content-type: application/json' \\\n    -d '${JSON.stringify(body)}'`;
+}
+
+/** Whether strangers are kept out, and by what. */
+function accessLine(config: Config): string {
+  if (config.auth === "tokens") return 'callers show a token of "metering tokens create"';
+  const may = servesAdminApi(config) ? "record, read and void" : "record and read";
+  const open = `OPEN, no credentials: whoever reaches these ports may ${may} any customer's usage`;
+  if (trustsLoopback(config))
+    return `${open}. They are on loopback only: none but this machine's users and programs do`;
+  return `${open}. METERING_ALLOW_UNAUTHENTICATED is set: other machines may reach them too`;
 }
 
 function stripeLine({ simulatorUrl, config }: DevSummary): string {

@@ -66,11 +66,13 @@ export interface GrpcServerOptions extends Omit<EdgeOptions, "transport"> {
   readonly operations?: OperationsHandlers | undefined;
   readonly tokens?: TokenHandlers | undefined;
   readonly connection: GrpcConnectionOptions;
+  /** Whether strangers are told which services and messages there are. Default: yes. */
+  readonly reflection?: boolean;
   /** Undefined: plain text. */
   readonly certificates?: Certificates | undefined;
 }
 
-/** metering.v1.MeteringService, metering.admin.v1.AdminService where it is wanted, health and reflection. Those two are for everybody: they tell nothing of anybody's usage. */
+/** metering.v1.MeteringService, metering.admin.v1.AdminService where it is wanted, health, and reflection where that is. Those two are for everybody: they tell nothing of anybody's usage. */
 export class GrpcServer {
   readonly #server: Server;
   readonly #edge: Edge;
@@ -114,7 +116,7 @@ export class GrpcServer {
       ...(operations === undefined ? [] : [OperationsService]),
       ...(tokens === undefined ? [] : [TokenService]),
     ];
-    this.#introspection = new GrpcIntrospection(this.#server, services);
+    this.#introspection = new GrpcIntrospection(this.#server, services, options.reflection ?? true);
   }
 
   #addAdmin(admin: AdminHandlers): void {

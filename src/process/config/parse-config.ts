@@ -60,7 +60,8 @@ function unknownNames(environment: Environment): string[] {
     .map((name) => `${name} is not a setting; see \`metering check-config --help\``);
 }
 
-const LOOPBACK = /^(127\.\d{1,3}\.\d{1,3}\.\d{1,3}|::1|localhost)$/;
+/** Hosts that only this machine reaches. */
+export const LOOPBACK = /^(127\.\d{1,3}\.\d{1,3}\.\d{1,3}|::1|localhost)$/;
 
 function crossChecks(config: Config): string[] {
   const problems: string[] = [];
@@ -107,6 +108,24 @@ export function isSandbox({ stripeSecretKey, stripeApiBase }: Config): boolean {
 /** Whether metering.admin.v1 is served: where callers are known, unless it is switched off; else only where it is switched on. */
 export function servesAdminApi({ adminApi, auth }: Config): boolean {
   return adminApi ?? auth === "tokens";
+}
+
+/** Whether GRPC_PORT describes itself to strangers: where callers are known, only when it is switched on. */
+export function servesReflection({ grpcReflection, auth }: Config): boolean {
+  return grpcReflection ?? auth === "none";
+}
+
+/** Whether callers are trusted for being on this machine, and for nothing else. */
+export function trustsLoopback({ host, auth, allowUnauthenticated }: Config): boolean {
+  return auth === "none" && !allowUnauthenticated && LOOPBACK.test(host);
+}
+
+/** Whether strangers can reach OPS_PORT and read all of it, as far as these settings tell. */
+export function leavesOpsOpen(config: Config): boolean {
+  const { host, opsToken, tlsCertFile, tlsClientCaFile, tlsPorts, mtlsPorts } = config;
+  const asksCertificate =
+    tlsCertFile !== undefined && tlsClientCaFile !== undefined && tlsPorts.includes("ops") && mtlsPorts.includes("ops");
+  return !LOOPBACK.test(host) && opsToken === undefined && !asksCertificate;
 }
 
 /** Whether calls go to a stand-in of Stripe: nobody is billed. */

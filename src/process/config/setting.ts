@@ -167,3 +167,9 @@ export function optionalUrl(
 function groupDigits(value: number): string {
   return value.toLocaleString("en-US");
 }
+
+/** Of a setting that is true or false. */
+export function parseBoolean(value: string): boolean {
+  if (value === "true" || value === "false") return value === "true";
+  throw new SettingProblem("must be true or false");
+}

@@ -7,6 +7,7 @@ import {
   optionalInteger,
   optionalText,
   optionalUrl,
+  parseBoolean,
   port,
   type Setting,
   SettingProblem,
@@ -382,9 +383,4 @@ function parseMetadataKey(value: string): string {
   // What Stripe takes for a key.
   if (/^[^[\]]{1,40}$/u.test(value)) return value;
   throw new SettingProblem("must have 1..40 characters and no square brackets");
-}
-
-function parseBoolean(value: string): boolean {
-  if (value === "true" || value === "false") return value === "true";
-  throw new SettingProblem("must be true or false");
 }
