@@ -17,8 +17,10 @@ const READ_ENTRIES = 4;
 export function redisClient(machine: Machine, wire: Wire, redis: ModelRedis): Redis {
   const evalsha = (_sha1: string, keyCount: number, ...args: readonly (string | number)[]) => {
     const texts = args.map(String);
-    const [stream = "", , ...seenKeys] = texts.slice(0, keyCount);
-    const [windowMs, epochCandidate = "", noise, entriesMax, , ...pairs] = texts.slice(keyCount);
+    const [windowMs, epochCandidate = "", noise, entriesMax, , records, , , , ...rest] = texts.slice(keyCount);
+    const [stream = "", , ...others] = texts.slice(0, keyCount);
+    const [seenKeys, hashes] = [others.slice(0, Number(records)), others.slice(Number(records))];
+    const pairs = rest.slice(0, 2 * seenKeys.length);
     const append = {
       shard: parseKey(stream)?.shard ?? -1,
       seenKeys,
@@ -34,7 +36,8 @@ export function redisClient(machine: Machine, wire: Wire, redis: ModelRedis): Re
       machine,
       () => {
         const { epoch, last, outcomes } = redis.append(append);
-        return [epoch, last, outcomes];
+        // No key's limits are counted here.
+        return [epoch, last, outcomes, hashes.flatMap(() => ["", "0", "0", "0", "0"])];
       },
       { repeatable: true },
     );

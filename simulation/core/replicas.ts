@@ -9,8 +9,10 @@ import type { Intake } from "../../src/app/ports/intake.ts";
 import type { Logger } from "../../src/app/ports/logger.ts";
 import { Reconcile } from "../../src/app/reconcile.ts";
 import { RecordUsage } from "../../src/app/record-usage.ts";
+import { limitPolicyOf } from "../../src/domain/limits.ts";
 import { postgresIntake } from "../../src/postgres/intake.ts";
 import { REDIS_INTAKE_LIMITS, redisIntake } from "../../src/redis/intake.ts";
+import { CATALOG } from "../catalog.ts";
 import { Random } from "../random.ts";
 import type { Api } from "./clients.ts";
 import { Machine } from "./machine.ts";
@@ -155,6 +157,9 @@ export class Replicas {
       limits: REDIS_INTAKE_LIMITS,
       waitReplicas: this.#world.waitReplicas,
       waitReplicasTimeoutMs: SECOND_MS,
+      limitMeters: limitPolicyOf(CATALOG).meters,
+      nowMs: machine.clock().nowMs,
+      onUncounted: () => {},
       onFailure: () => {},
     });
     this.#openApi(slot, this.#api(machine, opened));

@@ -1,11 +1,16 @@
 // API keys and their limits, as the role "api" has them.
+import { randomUUID } from "node:crypto";
+import { intakeCounters } from "../app/intake-counters.ts";
 import { KeyDirectory } from "../app/key-directory.ts";
+import { LimitSeeding } from "../app/limit-seeding.ts";
 import { Limits } from "../app/limits.ts";
 import { ManageKeys } from "../app/manage-keys.ts";
 import type { OpaqueTokens } from "../app/opaque-tokens.ts";
-import { limitPolicyOf } from "../domain/limits.ts";
+import type { LimitCounters } from "../app/ports/limits.ts";
+import { type KeyRef, limitPolicyOf } from "../domain/limits.ts";
 import { postgresApiKeys } from "../postgres/api-keys.ts";
-import { postgresLimitCounters } from "../postgres/limit-ledger.ts";
+import { postgresLimitCounters, postgresLimitLedger } from "../postgres/limit-ledger.ts";
+import { redisLimits } from "../redis/limits.ts";
 import { KeyHandlers } from "../rpc/key-handlers.ts";
 import { startLoop } from "./background.ts";
 import { servesAdminApi } from "./config/parse-config.ts";
@@ -15,23 +20,55 @@ import { SYSTEM_CLOCK } from "./system-clock.ts";
 
 export interface OpenLimits {
   readonly limits: Limits;
+  /** What a buffered intake says of keys that it does not count. */
+  readonly onUncounted: (keys: readonly KeyRef[]) => void;
   /** Undefined where the admin API is not served. */
   readonly keys: KeyHandlers | undefined;
 }
 
-/** Follows the definitions of keys until closed. What keys used is read from the ledger: with Redis, what waits in the buffer is not in it. */
+/** Follows the definitions of keys until closed. */
 export async function openLimits(foundation: Foundation, tokens: OpaqueTokens, closers: Closers): Promise<OpenLimits> {
   const { config, catalog, deployment, pool, logger } = foundation;
   const keys = postgresApiKeys(pool, catalog, deployment.shardCount);
   const policy = limitPolicyOf(catalog);
   const directory = new KeyDirectory({ keys, policy, clock: SYSTEM_CLOCK, logger });
   await startLoop(closers, "API keys", (signal) => directory.run(signal));
-  const limits = new Limits({ directory, counters: postgresLimitCounters(pool, () => SYSTEM_CLOCK.nowMs()) });
+  const { counters, seeding } = await openCounters(foundation, closers);
+  const limits = new Limits({ directory, counters });
+  const onUncounted = (met: readonly KeyRef[]) =>
+    seeding?.want(met.filter((key) => directory.limited(key) !== undefined));
   // Whoever changed a key finds it changed here at once; elsewhere within two polls.
   const onChange = () =>
     directory.refresh().catch((err: unknown) => logger.warn({ err }, "a changed key is not seen yet"));
   const handlers = servesAdminApi(config)
     ? new KeyHandlers(new ManageKeys({ keys, policy, onChange }), tokens)
     : undefined;
-  return { limits, keys: handlers };
+  return { limits, onUncounted, keys: handlers };
+}
+
+interface OpenCounters {
+  readonly counters: LimitCounters;
+  /** Undefined with Postgres intake: the ledger counts. */
+  readonly seeding: LimitSeeding | undefined;
+}
+
+async function openCounters(foundation: Foundation, closers: Closers): Promise<OpenCounters> {
+  const { catalog, deployment, pool, redis, logger } = foundation;
+  const { shardCount } = deployment;
+  const nowMs = () => SYSTEM_CLOCK.nowMs();
+  const inLedger = postgresLimitCounters(pool, nowMs);
+  if (redis === undefined) return { counters: inLedger, seeding: undefined };
+  const intake = redisLimits({ client: redis.client, shardCount, nowMs, randomId: randomUUID });
+  const seeding = new LimitSeeding({
+    ledger: postgresLimitLedger(pool, catalog, shardCount),
+    intake,
+    meters: limitPolicyOf(catalog).meters,
+    shardCount,
+    randomId: randomUUID,
+    clock: SYSTEM_CLOCK,
+    logger,
+  });
+  await closers.add("the seeding of limits", () => seeding.close());
+  const onAway = (err: unknown) => logger.warn({ err }, "limits cannot be read from Redis; told as of the ledger");
+  return { counters: intakeCounters({ intake, ledger: inLedger, seeding, onAway }), seeding };
 }

@@ -72,14 +72,24 @@ test("what is left is told with each record, a repeat takes nothing, and a key t
 });
 
 describeWithRedis("with Redis intake", () => {
-  test("what is left is told by the ledger, once it has the record", { timeout: 120_000 }, async ({
-    onTestFinished,
-  }) => {
-    const { close, metering, record, command } = await open("redis");
+  test("what is left is told with each record, before the ledger has it, on whatever replica", {
+    timeout: 120_000,
+  }, async ({ onTestFinished }) => {
+    const { close, keys, metering, record, command } = await open("redis");
     onTestFinished(close);
-    await command("keys", "create", ...KEY_ARGS, "--per-day", "100");
-    const { consistencyToken } = await record(30n);
-    await vi.waitFor(async () => expect(leftToday((await metering.checkLimits(KEY)).limits)).toBe(70n), PATIENTLY);
-    expect(leftToday((await metering.getUsage({ ...KEY, consistencyToken })).limits)).toBe(70n);
+    await record(5n, "before");
+    await command("keys", "create", ...KEY_ARGS, "--per-minute", "1000", "--per-day", "100");
+    // Seeded by what the first records after it find.
+    await vi.waitFor(async () => expect(leftToday((await record(5n, "before")).limits)).toBe(95n), PATIENTLY);
+    expect(leftToday((await record(10n, "a")).limits)).toBe(85n);
+    expect(leftToday((await record(10n, "a")).limits)).toBe(85n);
+    await Promise.all(Array.from({ length: 20 }, () => record(2n)));
+    expect(leftToday((await metering.checkLimits(KEY)).limits)).toBe(45n);
+    const { limits } = await metering.getUsage(KEY);
+    expect(leftToday(limits)).toBe(45n);
+    expect(limits.map(({ limit }) => limit)).toEqual([1_000n, 100n]);
+    expect(leftToday((await record(60n)).limits)).toBe(-15n);
+    await keys.deleteKey(KEY);
+    await vi.waitFor(async () => expect((await record(1n)).limits).toEqual([]), PATIENTLY);
   });
 });
