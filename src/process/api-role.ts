@@ -32,6 +32,7 @@ import { isStandIn, servesAdminApi } from "./config/parse-config.ts";
 import type { Foundation } from "./foundation.ts";
 import { httpServers } from "./http-server.ts";
 import { IntakeHealth } from "./intake-health.ts";
+import { heardVoids } from "./intake-limits.ts";
 import type { Closers } from "./lifecycle.ts";
 import { endUnheld, openAccess } from "./open-access.ts";
 import { type OpenLimits, openLimits } from "./open-limits.ts";
@@ -77,7 +78,8 @@ export async function startApi(foundation: Foundation, closers: Closers): Promis
     mayReadAll: access !== undefined || servesAdmin,
   });
   const operations = servesAdmin ? openOperations(foundation) : undefined;
-  const admin = servesAdmin ? new AdminHandlers(postgresVoids(pool, catalog, deployment.shardCount)) : undefined;
+  const voids = postgresVoids(pool, catalog, deployment.shardCount);
+  const admin = servesAdmin ? new AdminHandlers(heardVoids(foundation, voids)) : undefined;
   const served = { ...edge, handlers, admin, operations, keys: keyed.keys, tokens: credentials.tokens };
   const grpc = new GrpcServer({ ...served, connection: DEFAULT_GRPC_CONNECTION, certificates: tls?.for("grpc") });
   const createServer = httpServers(tls?.for("http"));

@@ -1,5 +1,4 @@
 // API keys and their limits, as the role "api" has them.
-import { randomUUID } from "node:crypto";
 import { intakeCounters } from "../app/intake-counters.ts";
 import { KeyDirectory } from "../app/key-directory.ts";
 import { LimitSeeding } from "../app/limit-seeding.ts";
@@ -9,12 +8,12 @@ import type { OpaqueTokens } from "../app/opaque-tokens.ts";
 import type { LimitCounters } from "../app/ports/limits.ts";
 import { type KeyRef, limitPolicyOf } from "../domain/limits.ts";
 import { postgresApiKeys } from "../postgres/api-keys.ts";
-import { postgresLimitCounters, postgresLimitLedger } from "../postgres/limit-ledger.ts";
-import { redisLimits } from "../redis/limits.ts";
+import { postgresLimitCounters } from "../postgres/limit-ledger.ts";
 import { KeyHandlers } from "../rpc/key-handlers.ts";
 import { startLoop } from "./background.ts";
 import { servesAdminApi } from "./config/parse-config.ts";
 import type { Foundation } from "./foundation.ts";
+import { openIntakeLimits } from "./intake-limits.ts";
 import type { Closers } from "./lifecycle.ts";
 import { SYSTEM_CLOCK } from "./system-clock.ts";
 
@@ -53,22 +52,12 @@ interface OpenCounters {
 }
 
 async function openCounters(foundation: Foundation, closers: Closers): Promise<OpenCounters> {
-  const { catalog, deployment, pool, redis, logger } = foundation;
-  const { shardCount } = deployment;
-  const nowMs = () => SYSTEM_CLOCK.nowMs();
-  const inLedger = postgresLimitCounters(pool, nowMs);
-  if (redis === undefined) return { counters: inLedger, seeding: undefined };
-  const intake = redisLimits({ client: redis.client, shardCount, nowMs, randomId: randomUUID });
-  const seeding = new LimitSeeding({
-    ledger: postgresLimitLedger(pool, catalog, shardCount),
-    intake,
-    meters: limitPolicyOf(catalog).meters,
-    shardCount,
-    randomId: randomUUID,
-    clock: SYSTEM_CLOCK,
-    logger,
-  });
+  const { pool, logger } = foundation;
+  const inLedger = postgresLimitCounters(pool, () => SYSTEM_CLOCK.nowMs());
+  const parts = openIntakeLimits(foundation);
+  if (parts === undefined) return { counters: inLedger, seeding: undefined };
+  const seeding = new LimitSeeding({ ...parts, logger });
   await closers.add("the seeding of limits", () => seeding.close());
   const onAway = (err: unknown) => logger.warn({ err }, "limits cannot be read from Redis; told as of the ledger");
-  return { counters: intakeCounters({ intake, ledger: inLedger, seeding, onAway }), seeding };
+  return { counters: intakeCounters({ intake: parts.intake, ledger: inLedger, seeding, onAway }), seeding };
 }

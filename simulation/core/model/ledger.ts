@@ -194,8 +194,8 @@ export class ModelLedger {
     const sums = sumBatch([record], this.#catalog, (customerId) => this.boundaries.get(customerId) ?? []);
     this.#add(negated(sums));
     for (const rows of [this.quarterHours, this.days]) clearEmpty(rows, [...sums.quarterHours, ...sums.days]);
-    const { eventTimeMs, measurements } = record;
-    const voided = { eventTimeMs, measurements, reason, voidedAtMs: nowMs };
+    const { apiKeyId, eventTimeMs, measurements } = record;
+    const voided = { apiKeyId, eventTimeMs, measurements, reason, voidedAtMs: nowMs };
     this.voids.set(identity, voided);
     this.#watcher.voided(record, this.versionOf(this.#shardOf(record)));
     return { kind: "voided", record: voided };

@@ -65,8 +65,8 @@ export interface IntakeLimits extends LimitCounters {
   raiseVoided(shard: number, key: KeyRef, generation: string, counters: readonly WindowCounter[]): Promise<void>;
 }
 
-/** How long others leave a key alone that is being seeded. */
-export const SEEDING_GIVEN_UP_MS = 10_000;
+/** How long others leave a key alone that is being seeded; longer than seedLimits takes, as a rule. To begin it anew does no harm, but costs. */
+export const SEEDING_GIVEN_UP_MS = 2_000;
 
 export interface KeyToBegin extends KeyRef {
   /** Begun anew where it stands in this generation. */
