@@ -22,6 +22,7 @@ import { eventsPerSecondMax } from "../stripe/rate-limits.ts";
 import { startLoop } from "./background.ts";
 import { type Config, isSandbox } from "./config/parse-config.ts";
 import type { Foundation } from "./foundation.ts";
+import { comparingIntakeLimits } from "./intake-limits.ts";
 import type { Closers } from "./lifecycle.ts";
 import { OperatorError } from "./operator-error.ts";
 import { createReconcile } from "./reconcile-role.ts";
@@ -107,6 +108,7 @@ export async function startFlush(foundation: Foundation, closers: Closers): Prom
       logger,
       pass: (tenure) => compareLimits(limits, tenure),
     }),
+    ...comparingIntakeLimits(foundation),
   ];
   const lead = async (tenure: Tenure) => {
     metrics.leading(true);
