@@ -21,7 +21,10 @@ export function limitRows(keys: readonly KeyLimits[]): Row[] {
     limits.map(({ window, limit, remaining, resetTime }) => ({
       key: `${apiKeyId} ${window}`,
       name: `${apiKeyId}, per ${window === LimitWindow.MINUTE ? "minute" : "day"}`,
-      cells: [`${whole(remaining)} of\u00a0${whole(limit)}`, resetTime === undefined ? "–" : resetText(window, resetTime)],
+      cells: [
+        `${whole(remaining)} of\u00a0${whole(limit)}`,
+        resetTime === undefined ? "–" : resetText(window, resetTime),
+      ],
       share: Math.max(0, ratio(remaining, limit)),
       isBad: remaining < 0n,
     })),
