@@ -118,7 +118,7 @@ async function measureAllStreams(
   interruption: Promise<never>,
 ): Promise<StreamsMeasured | undefined> {
   const steps =
-    1 + timing.rounds * ((scenarios.includes("stream-feed") ? 1 : 0) + (scenarios.includes("stream-crowd") ? 2 : 0));
+    1 + timing.rounds * ((scenarios.includes("stream-feed") ? 2 : 0) + (scenarios.includes("stream-crowd") ? 2 : 0));
   const progress = new Progress("bench", steps, process.stderr);
   let done = 0;
   try {

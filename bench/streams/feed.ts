@@ -3,6 +3,8 @@
 import { loadavg } from "node:os";
 import { setTimeout as delay } from "node:timers/promises";
 import { NamedPeriod, UsageDimension } from "../../gen/metering/v1/usage_pb.ts";
+import { runLoad } from "../child.ts";
+import { CUSTOMERS } from "../scenarios.ts";
 import { quantileOf } from "../statistics.ts";
 import { Caller } from "./clients.ts";
 import type { Stage } from "./stage.ts";
@@ -13,6 +15,8 @@ export interface FeedPlan {
   readonly customers: number;
   /** Over all customers. */
   readonly recordsPerSecond: number;
+  /** Beside other customers' records, which come as fast as they are answered. */
+  readonly beside: "nothing" | "full speed";
   readonly warmUpMs: number;
   readonly measureMs: number;
 }
@@ -29,11 +33,15 @@ export interface FeedRun {
   readonly live: number;
   /** Same, of the quickest that a reader can do without a stream: GetUsage with the record's consistency token. */
   readonly readP50Ms: number;
+  /** Records of the others, acknowledged while measured. */
+  readonly besidePerSecond: number;
   /** Of the machine, over the last minute, at the end. */
   readonly loadAverage: number;
 }
 
 export const LIVE_MS = 250;
+/** Single records, as many callers as a backend may have. */
+const FULL_SPEED = { batch: 1, calls: 32, connections: 2 };
 const READ_EVERY_MS = 200;
 /** A stream that has not told everything by then never will. */
 const PATIENCE_MS = 60_000;
@@ -82,11 +90,18 @@ export async function runFeed({ replicas }: Stage, plan: FeedPlan): Promise<Feed
   const readsMs: number[] = [];
   const work = (async () => {
     await until(() => lanes.every(({ told }) => told.every((records) => records >= 0)));
+    const beside =
+      plan.beside === "nothing"
+        ? undefined
+        : runLoad({ ...FULL_SPEED, ...plan, customers: CUSTOMERS, port: replicas[0]?.grpcPort ?? 0 });
     const reading = read(writers, lanes[0]?.customerId ?? "", toMs, readsMs);
     await Promise.all([...lanes.map((lane, i) => write(writers, lane, i, plan, toMs)), reading]);
+    const load = await beside;
     await until(() => lanes.every(({ told, ackedMs }) => told.every((records) => records === ackedMs.length)));
+    return load === undefined ? 0 : load.measured / (load.measuredMs / 1000);
   })();
   await Promise.race([work, followed]).finally(() => stopped.abort());
+  const besidePerSecond = await work;
   await followed;
   for (const caller of [...writers, ...watchers]) caller.close();
   const sorted = Float64Array.from(latenciesMs).sort();
@@ -99,6 +114,7 @@ export async function runFeed({ replicas }: Stage, plan: FeedPlan): Promise<Feed
     p99Ms: quantileOf(sorted, 0.99),
     live: sorted.filter((ms) => ms <= LIVE_MS).length / sorted.length,
     readP50Ms: quantileOf(Float64Array.from(readsMs).sort(), 0.5),
+    besidePerSecond,
     loadAverage: loadavg()[0] ?? Number.NaN,
   };
 }

@@ -5,21 +5,21 @@ import { type FeedRun, LIVE_MS } from "./feed.ts";
 import type { StreamsMeasured } from "./streams.ts";
 
 /** The JSON that is printed. */
-export function toStreamsReport({ feed, crowds }: StreamsMeasured): object {
+export function toStreamsReport({ feeds, crowds }: StreamsMeasured): object {
   return {
-    ...(feed !== undefined && {
-      feed: {
-        streams: feed.runs[0]?.streams,
-        records_per_second: spreadOf(feed.runs.map((run) => run.recordsPerSecond)),
-        p50_ms: spreadOf(feed.runs.map((run) => run.p50Ms)),
-        p95_ms: spreadOf(feed.runs.map((run) => run.p95Ms)),
-        p99_ms: spreadOf(feed.runs.map((run) => run.p99Ms)),
-        share_within_250_ms: spreadOf(feed.runs.map((run) => run.live)),
-        ratio_to_read: spreadOf(feed.runs.map(ratioOf)),
-        read_p50_ms: spreadOf(feed.runs.map((run) => run.readP50Ms)),
-        load_average: spreadOf(feed.runs.map((run) => run.loadAverage)),
-      },
-    }),
+    feeds: feeds.map(({ plan, runs }) => ({
+      beside: plan.beside,
+      streams: runs[0]?.streams,
+      records_per_second: spreadOf(runs.map((run) => run.recordsPerSecond)),
+      beside_per_second: spreadOf(runs.map((run) => run.besidePerSecond)),
+      p50_ms: spreadOf(runs.map((run) => run.p50Ms)),
+      p95_ms: spreadOf(runs.map((run) => run.p95Ms)),
+      p99_ms: spreadOf(runs.map((run) => run.p99Ms)),
+      share_within_250_ms: spreadOf(runs.map((run) => run.live)),
+      ratio_to_read: spreadOf(runs.map(ratioOf)),
+      read_p50_ms: spreadOf(runs.map((run) => run.readP50Ms)),
+      load_average: spreadOf(runs.map((run) => run.loadAverage)),
+    })),
     crowds: crowds.map(({ plan, runs }) => ({
       questions: plan.questions,
       streams: plan.streams,
@@ -34,14 +34,15 @@ export function toStreamsReport({ feed, crowds }: StreamsMeasured): object {
 }
 
 /** A line a scenario. */
-export function toStreamsLines({ feed, crowds }: StreamsMeasured): string {
+export function toStreamsLines({ feeds, crowds }: StreamsMeasured): string {
   const lines: string[] = [];
-  if (feed !== undefined) {
-    const of = (read: (run: FeedRun) => number) => spreadOf(feed.runs.map(read));
+  for (const { plan, runs } of feeds) {
+    const of = (read: (run: FeedRun) => number) => spreadOf(runs.map(read));
     const [live, ratio] = [of((run) => run.live * 100), of(ratioOf)];
+    const beside = `${whole(of((run) => run.besidePerSecond))} others'`;
     lines.push(
       [
-        `stream-feed: ${feed.runs[0]?.streams} streams, ${whole(of((run) => run.recordsPerSecond))} records/s`,
+        `stream-feed: ${runs[0]?.streams} streams, ${whole(of((run) => run.recordsPerSecond))} records/s${plan.beside === "nothing" ? "" : ` beside ${beside}`}`,
         `p50 ${whole(of((run) => run.p50Ms))} ms, p95 ${whole(of((run) => run.p95Ms))} ms, p99 ${whole(of((run) => run.p99Ms))} ms`,
         `${live?.median.toFixed(1)} % (${live?.min.toFixed(1)}..${live?.max.toFixed(1)}) within ${LIVE_MS} ms`,
         `p50 ${ratio?.median.toFixed(2)} (${ratio?.min.toFixed(2)}..${ratio?.max.toFixed(2)}) of reading one's own write's ${whole(of((run) => run.readP50Ms))} ms`,

@@ -8,7 +8,7 @@ export type StreamScenario = (typeof STREAM_SCENARIOS)[number];
 
 /** All runs, in order of the rounds. */
 export interface StreamsMeasured {
-  readonly feed: { readonly plan: FeedPlan; readonly runs: readonly FeedRun[] } | undefined;
+  readonly feeds: readonly { readonly plan: FeedPlan; readonly runs: readonly FeedRun[] }[];
   readonly crowds: readonly { readonly plan: CrowdPlan; readonly runs: readonly CrowdRun[] }[];
 }
 
@@ -21,6 +21,7 @@ export interface StreamTiming {
 }
 
 const REPLICAS = 2;
+const FIRST_MS = 5_000;
 
 /** Runs the scenarios `rounds` times, unless `interruption` rejects; undefined without Redis. `onStep` hears of each step before it begins. */
 export async function measureStreams(
@@ -31,8 +32,9 @@ export async function measureStreams(
 ): Promise<StreamsMeasured | undefined> {
   const { rounds, quick, warmUpMs, measureMs } = timing;
   // Twice as many streams as customers: each is followed on both replicas.
-  const plan: FeedPlan = { customers: 25, recordsPerSecond: 100, warmUpMs, measureMs };
-  const feed = scenarios.includes("stream-feed") ? { plan, runs: [] as FeedRun[] } : undefined;
+  const plan: FeedPlan = { customers: 25, recordsPerSecond: 100, beside: "nothing", warmUpMs, measureMs };
+  const plans = scenarios.includes("stream-feed") ? [plan, { ...plan, beside: "full speed" } as const] : [];
+  const feeds = plans.map((of) => ({ plan: of, runs: [] as FeedRun[] }));
   const crowds = (scenarios.includes("stream-crowd") ? crowdPlans(quick) : []).map((of) => {
     return { plan: of, runs: [] as CrowdRun[] };
   });
@@ -40,15 +42,20 @@ export async function measureStreams(
   const stage = await startStage(REPLICAS);
   if (stage === undefined) return undefined;
   try {
-    for (let round = 1; feed !== undefined && round <= rounds; round += 1) {
-      onStep(`round ${round}: stream-feed`);
-      feed.runs.push(await Promise.race([runFeed(stage, plan), interruption]));
+    // Servers are up, but their code is not compiled yet: a first round that is thrown away.
+    if (feeds.length > 0)
+      await Promise.race([runFeed(stage, { ...plan, warmUpMs: 0, measureMs: FIRST_MS }), interruption]);
+    for (let round = 1; round <= rounds; round += 1) {
+      for (const { plan: of, runs } of feeds) {
+        onStep(`round ${round}: stream-feed beside ${of.beside}`);
+        runs.push(await Promise.race([runFeed(stage, of), interruption]));
+      }
     }
     await crowd(stage, crowds, rounds, interruption, onStep);
   } finally {
     await stage.stop();
   }
-  return { feed, crowds };
+  return { feeds, crowds };
 }
 
 function crowdPlans(quick: boolean): CrowdPlan[] {

@@ -22,6 +22,8 @@ export class LedgerChecks implements LedgerWatcher, RedisWatcher {
 
   /** First entries of tails that were lost after the ledger had some of them: those losses can be seen, and must be. */
   readonly #cutTails: { readonly shard: number; readonly appendedMs: number }[] = [];
+  /** Shards that lost writes which had been answered, or may have. */
+  readonly tailsLost = new Set<number>();
   readonly #waitsForReplicas: boolean;
   readonly #reads: ReadChecks;
 
@@ -62,6 +64,7 @@ export class LedgerChecks implements LedgerWatcher, RedisWatcher {
     if (why === "failed over" && wasSeen && first !== undefined)
       this.#cutTails.push({ shard, appendedMs: first.appendedMs });
     const isExcused = why === "failed over" && !wasSeen && !this.#waitsForReplicas;
+    if (why === "failed over" && !this.#waitsForReplicas) this.tailsLost.add(shard);
     const gone = new Set(entries);
     this.#ahead.set(
       shard,

@@ -2,6 +2,7 @@
 import { Random } from "../random.ts";
 import { Clients } from "./clients.ts";
 import { Invoicing } from "./invoicing.ts";
+import { LimitKeeping } from "./limit-keeping.ts";
 import { identityOf } from "./model/ledger.ts";
 import type { Violation } from "./oracle.ts";
 import { Readers } from "./reads/readers.ts";
@@ -38,7 +39,8 @@ export async function play(seed: number, keepHistory = false): Promise<Outcome> 
   const world = drawWorld(seed);
   const stores = openStores(world, keepHistory);
   const { scheduler, oracle, history } = stores;
-  const replicas = new Replicas(world, stores);
+  const limits = new LimitKeeping(world, stores);
+  const replicas = new Replicas(world, stores, limits);
   const readers = new Readers(world, stores, () => replicas.apis);
   const clients = new Clients({
     ...stores,
@@ -54,6 +56,7 @@ export async function play(seed: number, keepHistory = false): Promise<Outcome> 
           `${identityOf(record)} was acknowledged before it was in the ledger`,
           identityOf(record),
         );
+      limits.acknowledged(record);
       readers.acknowledged(record, answer);
     },
   });
@@ -67,9 +70,10 @@ export async function play(seed: number, keepHistory = false): Promise<Outcome> 
   disturbStores(world, stores);
   clients.start(world.submissions);
   readers.start();
+  limits.start();
   webhooks.start();
   try {
-    await live(world, stores, { clients, replicas, webhooks, readers, voiding });
+    await live(world, stores, { clients, replicas, webhooks, readers, voiding, limits });
   } catch (cause) {
     oracle.fail("crash", String(cause));
   }
@@ -98,6 +102,7 @@ interface Cast {
   readonly webhooks: Webhooks;
   readonly readers: Readers;
   readonly voiding: Voiding;
+  readonly limits: LimitKeeping;
 }
 
 /** Troubles, and what comes after them. */
@@ -137,7 +142,7 @@ const CATCHING_UP_MAX_MS = 6 * HOUR_MS;
 async function settle(
   world: World,
   stores: Stores,
-  { clients, replicas, webhooks, readers, voiding }: Cast,
+  { clients, replicas, webhooks, readers, voiding, limits }: Cast,
 ): Promise<void> {
   const { scheduler, oracle } = stores;
   const drainedByMs = scheduler.nowMs + (world.pace === "minutes" ? 5 * MINUTE_MS : 12 * HOUR_MS);
@@ -149,6 +154,7 @@ async function settle(
       "liveness",
       `what was recorded is not all in the ledger after ${drainedByMs - world.endMs} ms: ${clients.open} clients wait`,
     );
+  await limits.atTheEnd();
   replicas.slowDown();
   readers.slowDown();
   const settledByMs = scheduler.nowMs + SETTLING_MAX_MS;

@@ -7,6 +7,7 @@ import { parseKey } from "../../src/redis/keys.ts";
 import type { Machine } from "./machine.ts";
 import type { ModelLease } from "./model/lease.ts";
 import type { ModelLedger } from "./model/ledger.ts";
+import type { CountedAppend } from "./model/limit-hashes.ts";
 import { type ModelRedis, REPLICA_LAG_MS } from "./model/redis.ts";
 import type { Wire } from "./wire.ts";
 
@@ -17,8 +18,11 @@ const READ_ENTRIES = 4;
 export function redisClient(machine: Machine, wire: Wire, redis: ModelRedis): Redis {
   const evalsha = (_sha1: string, keyCount: number, ...args: readonly (string | number)[]) => {
     const texts = args.map(String);
-    const [stream = "", , ...seenKeys] = texts.slice(0, keyCount);
-    const [windowMs, epochCandidate = "", noise, entriesMax, , ...pairs] = texts.slice(keyCount);
+    const [windowMs, epochCandidate = "", noise, entriesMax, , records, minute, day, , ...rest] = texts.slice(keyCount);
+    const [stream = "", , ...others] = texts.slice(0, keyCount);
+    const [seenKeys, hashes] = [others.slice(0, Number(records)), others.slice(Number(records))];
+    const pairs = rest.slice(0, 2 * seenKeys.length);
+    const counted = { ...countedOf(hashes, rest.slice(2 * seenKeys.length)), minute: Number(minute), day: Number(day) };
     const append = {
       shard: parseKey(stream)?.shard ?? -1,
       seenKeys,
@@ -28,13 +32,14 @@ export function redisClient(machine: Machine, wire: Wire, redis: ModelRedis): Re
       epochCandidate,
       idNoise: Number(noise),
       entriesMax: Number(entriesMax),
+      counted,
     };
     // The client sends again what a connection lost.
     return wire.call(
       machine,
       () => {
-        const { epoch, last, outcomes } = redis.append(append);
-        return [epoch, last, outcomes];
+        const { epoch, last, outcomes, usages } = redis.append(append);
+        return [epoch, last, outcomes, usages];
       },
       { repeatable: true },
     );
@@ -42,6 +47,16 @@ export function redisClient(machine: Machine, wire: Wire, redis: ModelRedis): Re
   // As long as a replica is behind at most: by then it has what was written before. On the connection that wrote it.
   const wait = (replicas: number) => wire.call(machine, () => replicas, { holdMs: REPLICA_LAG_MS });
   return { evalsha, wait } as unknown as Redis;
+}
+
+/** What append.lua is told of records with API keys: five values each. */
+function countedOf(hashes: readonly string[], values: readonly string[]): Pick<CountedAppend, "hashes" | "items"> {
+  const items = new Map<number, { hash: string; minute: number; day: number; quantity: bigint }>();
+  for (let at = 0; at + 4 < values.length; at += 5) {
+    const [item, hash, minute, day] = values.slice(at, at + 4).map(Number) as [number, number, number, number];
+    items.set(item - 1, { hash: hashes[hash - 1] ?? "", minute, day, quantity: BigInt(values[at + 4] ?? 0) });
+  }
+  return { hashes, items };
 }
 
 export interface StreamOptions {

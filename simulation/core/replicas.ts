@@ -13,6 +13,7 @@ import { postgresIntake } from "../../src/postgres/intake.ts";
 import { REDIS_INTAKE_LIMITS, redisIntake } from "../../src/redis/intake.ts";
 import { Random } from "../random.ts";
 import type { Api } from "./clients.ts";
+import { LIMIT_METERS, type LimitKeeping } from "./limit-keeping.ts";
 import { Machine } from "./machine.ts";
 import {
   flushRequestsPort,
@@ -60,6 +61,7 @@ interface Worker {
 export class Replicas {
   readonly #world: World;
   readonly #stores: Stores;
+  readonly #limits: LimitKeeping;
   readonly #random: Random;
   readonly #apis = new Map<number, Api>();
   readonly #workers = new Map<number, Worker>();
@@ -68,9 +70,10 @@ export class Replicas {
   #born = 0;
   #ids = 0;
 
-  constructor(world: World, stores: Stores) {
+  constructor(world: World, stores: Stores, limits: LimitKeeping) {
     this.#world = world;
     this.#stores = stores;
+    this.#limits = limits;
     this.#pace = world.pace;
     this.#random = new Random(world.seed, "replicas");
   }
@@ -155,6 +158,9 @@ export class Replicas {
       limits: REDIS_INTAKE_LIMITS,
       waitReplicas: this.#world.waitReplicas,
       waitReplicasTimeoutMs: SECOND_MS,
+      limitMeters: LIMIT_METERS,
+      nowMs: machine.clock().nowMs,
+      onUncounted: this.#limits.onUncounted(machine),
       onFailure: () => {},
     });
     this.#openApi(slot, this.#api(machine, opened));
@@ -165,7 +171,9 @@ export class Replicas {
     const record: Intake["record"] = (records) => {
       // It commits in an immediate of its own.
       scheduler.askTurn();
-      return intake.record(records);
+      const results = intake.record(records);
+      this.#limits.listen(records, results);
+      return results;
     };
     const usage = new RecordUsage({ record }, reading.tokens);
     const stop = new AbortController();

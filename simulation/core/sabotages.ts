@@ -10,6 +10,7 @@ export interface SeededSabotage extends Sabotage {
 
 const SHARD_DRAIN = "src/app/shard-drain.ts";
 const REPORT = "src/domain/report.ts";
+const RECORDED_UP_TO = "src/app/recorded-up-to.ts";
 const TAKING_BACK = "src/domain/taking-back.ts";
 
 export const SABOTAGES: readonly SeededSabotage[] = [
@@ -285,5 +286,24 @@ export const SABOTAGES: readonly SeededSabotage[] = [
     file: TAKING_BACK,
     find: "  if (delta >= 0n || window.elsewhere.length === 0) return",
     replace: "  if (delta !== undefined) return",
+  },
+  {
+    name: "what waits in the stream is left out when a key is seeded",
+    file: RECORDED_UP_TO,
+    find: "      for (const record of entry.records) waiting.get(keyId(record))?.push(record);\n",
+    replace: "",
+  },
+  {
+    name: "a ledger that has applied more than a key was seeded up to is taken as it is",
+    file: RECORDED_UP_TO,
+    find: '  if (compareEntryIds(snapshot.cursor, entryId) > 0) return { kind: "ahead" };\n',
+    replace:
+      '  if (compareEntryIds(snapshot.cursor, entryId) > 0) return { kind: "counted", counters: snapshot.counters };\n',
+  },
+  {
+    name: "a commit's first key is what all its records are told of",
+    file: "src/redis/intake.ts",
+    find: "usages[counted.keyOfRecord[i] ?? -1];",
+    replace: "usages[0];",
   },
 ];

@@ -110,6 +110,8 @@ export class CustomerView {
     const request = {
       customerId: this.#customerId,
       groupBy: [UsageDimension.MODEL, UsageDimension.API_KEY],
+      // Digits that change oftener nobody can read.
+      minUpdateInterval: { nanos: 250_000_000 },
       heartbeatInterval: { seconds: HEARTBEAT_S },
     };
     try {

@@ -85,6 +85,11 @@ export function limitWindowAt(window: LimitWindow, timeMs: number): Interval {
   return { startMs, endMs: startMs + sizeMs };
 }
 
+/** Windows counted from the epoch of Unix. */
+export function limitWindowNumber(window: LimitWindow, timeMs: number): number {
+  return Math.floor(timeMs / limitWindowMs(window));
+}
+
 export function limitWindowMs(window: LimitWindow): number {
   return window === "minute" ? MINUTE_MS : DAY_MS;
 }

@@ -1,5 +1,6 @@
 // Counters of limits as the ledger keeps them: written by ledger-write with the sums, read and counted anew here.
-import type { LedgerComparison, LimitCounters, LimitLedger } from "../app/ports/limits.ts";
+import type { LedgerComparison, LedgerSnapshot, LimitCounters, LimitLedger } from "../app/ports/limits.ts";
+import type { WindowCounter } from "../domain/limit-counters.ts";
 import {
   type KeyRef,
   type KeyUsage,
@@ -7,6 +8,7 @@ import {
   type LimitWindow,
   limitPolicyOf,
   limitWindowAt,
+  MINUTE_PLACES,
   placeOf,
 } from "../domain/limits.ts";
 import { type MeterCatalog, REQUESTS_METER } from "../domain/meter.ts";
@@ -17,6 +19,7 @@ import { reading, repeatable } from "./unavailable.ts";
 
 const USAGE = { name: "limit-usage", text: sqlFile("limit-usage") };
 const COMPARE = sqlFile("limit-compare");
+const SNAPSHOT = { name: "limit-snapshot", text: sqlFile("limit-snapshot") };
 const CLEAR = sqlFile("limit-clear");
 const RECOUNT = sqlFile("limit-recount");
 const LOCK_SHARDS = sqlFile("ledger-lock-shards");
@@ -34,6 +37,7 @@ export function postgresLimitLedger(pool: Pool, catalog: MeterCatalog, shardCoun
   return {
     compare: (after, limit, nowMs) => reading(() => compare(pool, catalog, after, limit, nowMs)),
     recount: (key) => repeatable(() => recount(pool, catalog, shardCount, key)),
+    snapshot: (shard, keys) => reading(() => snapshot(pool, shard, keys)),
   };
 }
 
@@ -76,6 +80,28 @@ async function readUsage(
   for (const { index, minute, day } of result.rows)
     usages[index - 1] = { nowMs, minute: BigInt(minute), day: BigInt(day) };
   return usages;
+}
+
+interface SnapshotRow {
+  readonly epoch: string;
+  readonly cursor: string;
+  /** Of the keys, counted from 1. */
+  readonly defined: readonly number[];
+  /** Key, place, start of the window in ms, used, voided. */
+  readonly counters: readonly (readonly [number, number, number, string, string])[];
+}
+
+async function snapshot(pool: Pool, shard: number, keys: readonly KeyRef[]): Promise<LedgerSnapshot> {
+  const values = [shard, keys.map((key) => key.customerId), keys.map((key) => key.apiKeyId)];
+  const [row] = (await pool.query<SnapshotRow>({ ...SNAPSHOT, values })).rows;
+  if (row === undefined) throw new Error(`shard ${shard} has no row`);
+  const counters = new Array<WindowCounter[] | undefined>(keys.length).fill(undefined);
+  for (const index of row.defined) counters[index - 1] = [];
+  for (const [index, place, windowStartMs, used, voided] of row.counters) {
+    const window = place < MINUTE_PLACES ? "minute" : "day";
+    counters[index - 1]?.push({ window, windowStartMs, used: BigInt(used), voided: BigInt(voided) });
+  }
+  return { epoch: row.epoch, cursor: row.cursor, counters };
 }
 
 interface CompareRow {

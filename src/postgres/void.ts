@@ -128,6 +128,7 @@ async function clearEmpty(client: Queryable, customerId: string, sums: BatchSums
   await client.query(CLEAR_EMPTY, [customerId, ...starts, seriesIds]);
 }
 
-function toVoided({ eventTimeMs, measurements }: UsageRecord, reason: string, voidedAt: Date): VoidedRecord {
-  return { eventTimeMs, measurements, reason, voidedAtMs: voidedAt.getTime() };
+function toVoided(record: UsageRecord, reason: string, voidedAt: Date): VoidedRecord {
+  const { apiKeyId, eventTimeMs, measurements } = record;
+  return { apiKeyId, eventTimeMs, measurements, reason, voidedAtMs: voidedAt.getTime() };
 }

@@ -2,7 +2,6 @@
 import { randomUUID } from "node:crypto";
 import { followStreams } from "../app/follow-streams.ts";
 import { getUsage } from "../app/get-usage.ts";
-import type { Limits } from "../app/limits.ts";
 import { OpaqueTokens } from "../app/opaque-tokens.ts";
 import type { Durability, Intake } from "../app/ports/intake.ts";
 import { RecordUsage } from "../app/record-usage.ts";
@@ -11,6 +10,7 @@ import { UsageFeeds } from "../app/usage-feeds.ts";
 import type { ReadUsage } from "../app/usage-request.ts";
 import { LISTED_CUSTOMERS_MAX, watchAll } from "../app/watch-all.ts";
 import { watchUsage } from "../app/watch-usage.ts";
+import { limitPolicyOf } from "../domain/limits.ts";
 import { postgresActivityReader } from "../postgres/activity.ts";
 import { postgresIntake, probePostgresDurability } from "../postgres/intake.ts";
 import { postgresLedger } from "../postgres/ledger.ts";
@@ -33,9 +33,10 @@ import type { Foundation } from "./foundation.ts";
 import { guardHost } from "./host-guard.ts";
 import { httpServers } from "./http-server.ts";
 import { IntakeHealth } from "./intake-health.ts";
+import { heardVoids } from "./intake-limits.ts";
 import type { Closers } from "./lifecycle.ts";
 import { endUnheld, openAccess } from "./open-access.ts";
-import { openLimits } from "./open-limits.ts";
+import { type OpenLimits, openLimits } from "./open-limits.ts";
 import { PAGE_FOLDER, pageHandler } from "./page.ts";
 import { SYSTEM_CLOCK } from "./system-clock.ts";
 
@@ -62,7 +63,7 @@ export async function startApi(foundation: Foundation, closers: Closers): Promis
   }
   const tokens = new OpaqueTokens(deployment.tokenKey);
   const keyed = await openLimits(foundation, tokens, closers);
-  const intake = openIntake(foundation, keyed.limits);
+  const intake = openIntake(foundation, keyed);
   const credentials = await openAccess(foundation, tokens, closers);
   const { access } = credentials;
   const servesAdmin = servesAdminApi(config);
@@ -78,7 +79,8 @@ export async function startApi(foundation: Foundation, closers: Closers): Promis
     mayReadAll: access !== undefined || servesAdmin,
   });
   const operations = servesAdmin ? openOperations(foundation) : undefined;
-  const admin = servesAdmin ? new AdminHandlers(postgresVoids(pool, catalog, deployment.shardCount)) : undefined;
+  const voids = postgresVoids(pool, catalog, deployment.shardCount);
+  const admin = servesAdmin ? new AdminHandlers(heardVoids(foundation, voids)) : undefined;
   const served = { ...edge, handlers, admin, operations, keys: keyed.keys, tokens: credentials.tokens };
   const grpc = new GrpcServer({
     ...served,
@@ -111,7 +113,10 @@ export async function startApi(foundation: Foundation, closers: Closers): Promis
   return { grpcPort, httpPort, health };
 }
 
-function openIntake({ config, catalog, deployment, pool, redis, logger }: Foundation, limits: Limits): Intake {
+function openIntake(
+  { config, catalog, deployment, pool, redis, logger }: Foundation,
+  { limits, onUncounted }: OpenLimits,
+): Intake {
   const { shardCount } = deployment;
   if (redis === undefined) {
     return postgresIntake(postgresLedger(pool, catalog, shardCount), {
@@ -136,6 +141,9 @@ function openIntake({ config, catalog, deployment, pool, redis, logger }: Founda
     },
     waitReplicas: config.redisWaitReplicas,
     waitReplicasTimeoutMs: REPLICA_WAIT_TIMEOUT_MS,
+    limitMeters: limitPolicyOf(catalog).meters,
+    nowMs: () => SYSTEM_CLOCK.nowMs(),
+    onUncounted,
     onFailure: (err) => logger.warn({ err }, "commits of the intake fail"),
   });
 }

@@ -3,8 +3,10 @@ import type { Redis } from "ioredis";
 import { GroupCommitLane } from "../app/group-commit.ts";
 import type { Intake, IntakePosition, IntakeResult } from "../app/ports/intake.ts";
 import { MeteringError } from "../domain/errors.ts";
+import type { KeyRef } from "../domain/limits.ts";
 import { shardOf } from "../domain/shard.ts";
 import type { UsageRecord } from "../domain/usage-record.ts";
+import { countCommit } from "./counted-items.ts";
 import { seenKey } from "./keys.ts";
 import { encodeRecord } from "./record-line.ts";
 import { type AppendItem, runAppend } from "./scripts.ts";
@@ -40,6 +42,11 @@ export interface RedisIntakeOptions {
   readonly waitReplicas: number;
   /** How long to wait for them, less than the client's command timeout; past it the record is intake_unavailable. */
   readonly waitReplicasTimeoutMs: number;
+  /** Meters that count towards limits of API keys. */
+  readonly limitMeters: readonly string[];
+  readonly nowMs: () => number;
+  /** Told of API keys that records of a commit named and that are not counted, or not wholly yet; nothing waits for it. */
+  readonly onUncounted: (keys: readonly KeyRef[]) => void;
   /** Told why the first commit after a good one failed; the callers learn only that the intake is away or full. */
   readonly onFailure: (cause: unknown) => void;
 }
@@ -98,7 +105,8 @@ class RedisIntake implements Intake {
   }
 
   async #commit(shard: number, records: readonly UsageRecord[]): Promise<readonly IntakeResult[]> {
-    const { client, duplicateWindowMs, randomId, random, limits, waitReplicas } = this.#options;
+    const { client, duplicateWindowMs, randomId, random, limits, waitReplicas, limitMeters, onUncounted } =
+      this.#options;
     const items: AppendItem[] = [];
     for (const record of records) {
       const { customerId, idempotencyKey, fingerprint } = record;
@@ -116,17 +124,21 @@ class RedisIntake implements Intake {
       streamEntriesMax: limits.streamEntries,
       alwaysWrite: waitReplicas > 0,
     };
-    const { epoch, lastEntryId, outcomes } = await runAppend(client, settings, items);
+    const nowMs = this.#options.nowMs();
+    const counted = countCommit(shard, records, limitMeters, nowMs);
+    const { epoch, lastEntryId, outcomes, usages } = await runAppend(client, settings, items, counted);
     if (waitReplicas > 0) await this.#awaitReplicas();
     this.#failing = false;
+    const uncounted = counted.keys.filter((_, i) => usages[i] === "unknown");
+    if (uncounted.length > 0) onUncounted(uncounted);
     const position: IntakePosition = { shard, epoch, entryId: lastEntryId };
-    const recorded: IntakeResult = { outcome: "recorded", position };
-    const duplicate: IntakeResult = { outcome: "duplicate", position };
     return records.map((record, i) => {
       const outcome = outcomes[i];
-      if (outcome === "0") return recorded;
-      if (outcome === "1") return duplicate;
-      return { error: outcome === "3" ? streamFull() : keyReused(record) };
+      if (outcome === "3") return { error: streamFull() };
+      if (outcome === "2") return { error: keyReused(record) };
+      const used = usages[counted.keyOfRecord[i] ?? -1];
+      const usage = used === undefined || used === "unknown" ? undefined : { nowMs, ...used };
+      return { outcome: outcome === "0" ? "recorded" : "duplicate", position, usage };
     });
   }
 

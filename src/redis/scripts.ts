@@ -8,16 +8,16 @@ import { headKey, streamKey } from "./keys.ts";
 export interface Script {
   readonly source: string;
   readonly sha1: string;
-  /** Keys that it names; append.lua takes one more a record. */
+  /** Keys that it names; some take more: append.lua one a record and one an API key, those of limits one an API key. */
   readonly keyCount: number;
 }
 
-function loadScript(keyCount: number, ...files: readonly string[]): Script {
+export function loadScript(keyCount: number, ...files: readonly string[]): Script {
   const source = files.map((file) => readFileSync(new URL(`./scripts/${file}`, import.meta.url), "utf8")).join("\n");
   return { source, sha1: hash("sha1", source), keyCount };
 }
 
-export const appendScript = loadScript(2, "ensure-epoch.lua", "append.lua");
+export const appendScript = loadScript(2, "ensure-epoch.lua", "limit-ring.lua", "append.lua");
 export const stateScript = loadScript(2, "ensure-epoch.lua", "state.lua");
 export const trimScript = loadScript(1, "trim.lua");
 
@@ -41,30 +41,76 @@ export interface AppendItem {
   readonly line: string;
 }
 
+/** A record under an API key, for append.lua. */
+export interface CountedItem {
+  /** Which of the items it is. */
+  readonly item: number;
+  /** Which of the hashes is its key's. */
+  readonly hash: number;
+  readonly minuteNumber: number;
+  readonly dayNumber: number;
+  /** What of it counts towards limits. */
+  readonly quantity: bigint;
+}
+
+/** What of a group commit counts towards limits, and whose counters are told with it. */
+export interface CountedItems {
+  /** Keys of the hashes, distinct. */
+  readonly hashes: readonly string[];
+  readonly items: readonly CountedItem[];
+  /** Windows whose counters are told. */
+  readonly minuteNumber: number;
+  readonly dayNumber: number;
+}
+
+/** What a hash says of the two windows that were asked for; `unknown`: there is none, or it is being seeded. */
+export type HashUsage = "unknown" | { readonly minute: bigint; readonly day: bigint };
+
 export interface AppendReply {
   readonly epoch: string;
   readonly lastEntryId: string;
   /** One digit a record; see append.lua. */
   readonly outcomes: string;
+  /** One a hash, this commit included. */
+  readonly usages: readonly HashUsage[];
 }
+
+/** How long the counters of an API key are kept after its last record: longer than the longest window. */
+export const LIMIT_HASH_KEPT_MS = 3 * 86_400_000;
 
 /** Runs append.lua: one round trip, one fsync. Rejects with Redis' error, or when the answer does not come (outcome unknown). */
 export async function runAppend(
   client: Redis,
   settings: AppendSettings,
   items: readonly AppendItem[],
+  counted: CountedItems,
 ): Promise<AppendReply> {
   const { shard, duplicateWindowMs, epochCandidate, idNoise, streamEntriesMax, alwaysWrite } = settings;
+  const { hashes, minuteNumber, dayNumber } = counted;
   const args: (string | number)[] = [streamKey(shard), headKey(shard)];
   for (const item of items) args.push(item.seenKey);
+  args.push(...hashes);
   args.push(duplicateWindowMs, epochCandidate, idNoise, streamEntriesMax, alwaysWrite ? 1 : 0);
+  args.push(items.length, minuteNumber, dayNumber, LIMIT_HASH_KEPT_MS);
   for (const item of items) args.push(item.fingerprint, item.line);
-  const [epoch, lastEntryId, outcomes] = (await runScript(client, appendScript, items.length, args)) as string[];
+  for (const one of counted.items)
+    args.push(one.item + 1, one.hash + 1, one.minuteNumber, one.dayNumber, one.quantity.toString());
+  const reply = await runScript(client, appendScript, items.length + hashes.length, args);
+  const [epoch, lastEntryId, outcomes, told] = reply as [string, string, string, string[]];
   if (epoch === undefined || lastEntryId === undefined || outcomes?.length !== items.length) {
     throw new Error(`append.lua gave an answer of another shape for shard ${shard}`);
   }
-  return { epoch, lastEntryId, outcomes };
+  return { epoch, lastEntryId, outcomes, usages: hashes.map((_, i) => toHashUsage(told, i)) };
 }
+
+/** The i-th of what append.lua says of hashes. */
+function toHashUsage(told: readonly string[], i: number): HashUsage {
+  const [state, minuteUsed, minuteVoided, dayUsed, dayVoided] = told.slice(5 * i, 5 * i + 5) as FiveValues;
+  if (state !== "k") return "unknown";
+  return { minute: BigInt(minuteUsed) - BigInt(minuteVoided), day: BigInt(dayUsed) - BigInt(dayVoided) };
+}
+
+type FiveValues = [string, string, string, string, string];
 
 export interface StateReply {
   readonly epoch: string;
@@ -87,7 +133,7 @@ export async function runTrim(client: Redis, shard: number, entryId: string): Pr
 }
 
 /** By digest; sends the source when the server does not know it, as after a restart. */
-async function runScript(
+export async function runScript(
   client: Redis,
   script: Script,
   furtherKeyCount: number,

@@ -21,7 +21,7 @@ const BLOCK_MS = 1_000;
 /** Most entries fetched in one round trip: bounds what one reply can hold, whatever the entries' size. */
 const FETCH_ENTRIES_MAX = 100;
 
-type RawEntry = [entryId: string, fields: string[]];
+export type RawEntry = [entryId: string, fields: string[]];
 
 export function redisShardStream(options: RedisShardStreamOptions): ShardStream {
   return new RedisShardStream(options);
@@ -106,7 +106,7 @@ async function blockForEntries(reader: Redis, shard: number, afterEntryId: strin
   return (reply?.[0]?.[1] ?? []) as RawEntry[];
 }
 
-function parseEntry([entryId, fields]: RawEntry): StreamEntry {
+export function parseEntry([entryId, fields]: RawEntry): StreamEntry {
   let epoch = "";
   let previousEntryId = "";
   let lines = "";

@@ -108,20 +108,28 @@ export class Edge {
   }
 
   /**
-   * Lets the caller in, or not, by its headers alone: for transports that can say so before they read and decode a request. unary() and
-   * stream() then only look whether it still holds. Rejects with FailedCall.
+   * Lets the caller in, or not, by its headers alone: before a transport reads and decodes the request. unary() and stream() then only look
+   * whether it still holds. Undefined where that is known at once. Throws or rejects with FailedCall.
    */
-  async letIn(rpc: RpcName, call: Call): Promise<void> {
+  letIn(rpc: RpcName, call: Call): Promise<void> | undefined {
     const startedMs = this.#options.clock.monotonicMs();
-    try {
-      await this.#admit(rpc, call);
-      call.wasLetIn = true;
-    } catch (error) {
+    const fail = (error: unknown): never => {
       const span = this.#startSpan(rpc, call);
       const failed = this.#fail(rpc, call, startedMs, error);
       if (span !== undefined) endSpan(span, failed);
       throw failed;
+    };
+    const passed = () => {
+      call.wasLetIn = true;
+    };
+    try {
+      const admitted = this.#admit(rpc, call);
+      if (admitted !== undefined) return admitted.then(passed, fail);
+    } catch (error) {
+      fail(error);
     }
+    passed();
+    return undefined;
   }
 
   /** Runs a unary call to its end or its deadline. `timeoutMs`: what the caller left of its own deadline, undefined where it set none. */

@@ -3,9 +3,11 @@ import { randomUUID } from "node:crypto";
 import type { Redis } from "ioredis";
 import type { Intake } from "../../src/app/ports/intake.ts";
 import type { ShardStream } from "../../src/app/ports/shard-stream.ts";
+import { limitPolicyOf } from "../../src/domain/limits.ts";
 import { openBlockingRedis, openRedis, redisReady } from "../../src/redis/client.ts";
 import { REDIS_INTAKE_LIMITS, type RedisIntakeOptions, redisIntake } from "../../src/redis/intake.ts";
 import { redisShardStream } from "../../src/redis/stream.ts";
+import { testCatalog } from "./catalog.ts";
 
 export const TEST_SHARD_COUNT = 4;
 
@@ -26,6 +28,9 @@ export function testIntake(client: Redis, options: Partial<RedisIntakeOptions> =
     limits: REDIS_INTAKE_LIMITS,
     waitReplicas: 0,
     waitReplicasTimeoutMs: 1_000,
+    limitMeters: limitPolicyOf(testCatalog()).meters,
+    nowMs: Date.now,
+    onUncounted: () => {},
     onFailure: () => {},
     ...options,
   });

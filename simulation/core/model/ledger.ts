@@ -8,7 +8,10 @@ import type {
   VoidRequest,
   VoidResult,
 } from "../../../src/app/ports/ledger.ts";
+import type { LedgerSnapshot } from "../../../src/app/ports/limits.ts";
 import { FIRST_ENTRY_ID } from "../../../src/domain/entry-id.ts";
+import { addToCounters } from "../../../src/domain/limit-counters.ts";
+import { type KeyRef, keyId, type LimitDelta, limitDeltas } from "../../../src/domain/limits.ts";
 import type { MeterCatalog } from "../../../src/domain/meter.ts";
 import { type BatchSums, negated, type RollupDelta, type Series, sumBatch } from "../../../src/domain/rollup.ts";
 import { shardOf } from "../../../src/domain/shard.ts";
@@ -184,6 +187,24 @@ export class ModelLedger {
     }
   }
 
+  /** Counters of limits, worked out from the records: the tables keep them as they change. All keys are defined. */
+  limitSnapshot(shard: number, keys: readonly KeyRef[], meters: readonly string[]): LedgerSnapshot {
+    const { epoch = "", cursor = FIRST_ENTRY_ID } = this.shardRows[shard] ?? {};
+    const counters = keys.map((key) => {
+      const records = [...this.records.values()].filter((record) => keyId(record) === keyId(key));
+      const voided = limitDeltas(
+        records.filter((record) => this.voids.has(identityOf(record))),
+        meters,
+      );
+      return addToCounters([], limitDeltas(records, meters)).map((counter) => {
+        const isSame = (one: LimitDelta) =>
+          one.window === counter.window && one.windowStartMs === counter.windowStartMs;
+        return { ...counter, voided: voided.find(isSame)?.used ?? 0n };
+      });
+    });
+    return { epoch, cursor, counters };
+  }
+
   voidRecord({ reason, ...of }: VoidRequest, nowMs: number): VoidResult {
     const identity = identityOf(of);
     const record = this.records.get(identity);
@@ -194,8 +215,8 @@ export class ModelLedger {
     const sums = sumBatch([record], this.#catalog, (customerId) => this.boundaries.get(customerId) ?? []);
     this.#add(negated(sums));
     for (const rows of [this.quarterHours, this.days]) clearEmpty(rows, [...sums.quarterHours, ...sums.days]);
-    const { eventTimeMs, measurements } = record;
-    const voided = { eventTimeMs, measurements, reason, voidedAtMs: nowMs };
+    const { apiKeyId, eventTimeMs, measurements } = record;
+    const voided = { apiKeyId, eventTimeMs, measurements, reason, voidedAtMs: nowMs };
     this.voids.set(identity, voided);
     this.#watcher.voided(record, this.versionOf(this.#shardOf(record)));
     return { kind: "voided", record: voided };

@@ -1,9 +1,12 @@
-// Redis, as far as the service uses it: the three scripts and the reading of streams, over plain lists. Says the same as the Lua beside
+// Redis, as far as the service uses it: the scripts and the reading of streams, over plain lists. Says the same as the Lua beside
 // src/redis, in as simple words as possible. Can come back empty, or as a replica that lacks the last writes.
 
+import { type IntakeLook, SEEDING_GIVEN_UP_MS } from "../../../src/app/ports/limits.ts";
 import type { StreamEntry, StreamState } from "../../../src/app/ports/shard-stream.ts";
 import { compareEntryIds, FIRST_ENTRY_ID } from "../../../src/domain/entry-id.ts";
+import type { BeginReply, HashToBegin, PlacedCounter } from "../../../src/redis/limit-scripts.ts";
 import { decodeRecord } from "../../../src/redis/record-line.ts";
+import { type CountedAppend, LimitHashes } from "./limit-hashes.ts";
 
 interface Shard {
   epoch: string;
@@ -28,6 +31,7 @@ export interface Append {
   readonly epochCandidate: string;
   readonly idNoise: number;
   readonly entriesMax: number;
+  readonly counted: CountedAppend;
 }
 
 /** Told what becomes durable and what is lost. */
@@ -46,11 +50,14 @@ export class ModelRedis {
   readonly #nowMs: () => number;
   readonly #watcher: RedisWatcher;
   #shards = new Map<number, Shard>();
+  readonly #limits = new LimitHashes();
   /** What takes back the last writes, oldest first. */
-  #undo: { readonly atMs: number; readonly run: () => void }[] = [];
+  #undo: { readonly atMs: number; run: () => void }[] = [];
   /** Entries that a failover is taking back. */
   readonly #losing = new Map<number, StoredEntry[]>();
   #setBackMs = 0;
+  /** Whether it ever lost anything, or somebody touched it. */
+  wasTroubled = false;
 
   /** `nowMs`: the machine's clock. */
   constructor(nowMs: () => number, watcher: RedisWatcher) {
@@ -62,7 +69,7 @@ export class ModelRedis {
     return this.#nowMs() - this.#setBackMs;
   }
 
-  append(asked: Append): { epoch: string; last: string; outcomes: string } {
+  append(asked: Append): { epoch: string; last: string; outcomes: string; usages: readonly string[] } {
     const { shard: number, seenKeys, fingerprints, lines, duplicateWindowMs, entriesMax, idNoise } = asked;
     const shard = this.#ensure(number, asked.epochCandidate);
     const inBatch = new Map<string, string>();
@@ -78,17 +85,26 @@ export class ModelRedis {
     if (fresh.length > 0 && shard.entries.length >= entriesMax) {
       outcomes = outcomes.map((outcome, i) => (wasSeen[i] === undefined ? "3" : outcome));
     } else if (fresh.length > 0) {
-      this.#add(number, shard, {
+      const entry = {
         entryId: nextId(shard.last, this.nowMs, idNoise),
         previousEntryId: shard.last,
         epoch: shard.epoch,
         records: fresh.map((i) => decodeRecord(lines[i] ?? "")),
         appendedMs: this.nowMs,
-      });
+      };
+      const { hashes, items } = asked.counted;
+      const setBack = hashes.map((hash) => this.#limits.memory(hash));
+      this.#add(number, shard, entry, setBack);
+      for (const i of fresh) {
+        const item = items.get(i);
+        if (item !== undefined) this.#limits.count(item.hash, item.minute, item.day, item.quantity);
+      }
       const untilMs = this.nowMs + duplicateWindowMs;
       for (const i of fresh) this.#remember(shard, seenKeys[i] ?? "", fingerprints[i] ?? "", untilMs);
     }
-    return { epoch: shard.epoch, last: shard.last, outcomes: outcomes.join("") };
+    const { hashes, minute, day } = asked.counted;
+    const usages = hashes.flatMap((hash) => this.#limits.usage(hash, minute, day));
+    return { epoch: shard.epoch, last: shard.last, outcomes: outcomes.join(""), usages };
   }
 
   state(number: number, epochCandidate: string): StreamState {
@@ -117,13 +133,16 @@ export class ModelRedis {
 
   /** Comes back empty. */
   wipe(): void {
+    this.wasTroubled = true;
     for (const [number, { entries }] of this.#shards) this.#watcher.lost(number, entries, "wiped");
     this.#shards = new Map();
+    this.#limits.clear();
     this.#undo = [];
   }
 
   /** A replica takes over that has not had the last `writes` writes, or those of the last `lagMs`, and whose clock may be behind. */
   failOver(writes: number, lagMs: number, setBackMs: number): void {
+    this.wasTroubled = true;
     const sinceMs = this.#nowMs() - lagMs;
     const young = this.#undo.filter(({ atMs }) => atMs > sinceMs);
     for (const { run } of young.slice(-writes).reverse()) run();
@@ -135,10 +154,58 @@ export class ModelRedis {
 
   /** Somebody deletes the head of a shard: its epoch is forgotten, its entries are not. */
   forgetHead(number: number): void {
+    this.wasTroubled = true;
     const shard = this.#shards.get(number);
     if (shard === undefined) return;
     shard.epoch = "";
     this.#undo = [];
+  }
+
+  beginLimits(number: number, epochCandidate: string, generation: string, hashes: readonly HashToBegin[]): BeginReply {
+    const { epoch, last } = this.#ensure(number, epochCandidate);
+    const states = hashes.map(({ hash, replaced }) =>
+      this.#changing(hash, () => this.#limits.begin(hash, generation, replaced, this.nowMs, SEEDING_GIVEN_UP_MS)),
+    );
+    return { epoch, lastEntryId: last, states: states.map((begun) => (begun ? "1" : "0")).join("") };
+  }
+
+  completeLimits(
+    number: number,
+    hash: string,
+    begun: { readonly epoch: string; readonly generation: string },
+    counters: readonly PlacedCounter[],
+  ): boolean {
+    if (this.#shards.get(number)?.epoch !== begun.epoch) return false;
+    return this.#changing(hash, () => this.#limits.complete(hash, begun.generation, counters));
+  }
+
+  raiseVoidedLimits(hash: string, generation: string, counters: readonly PlacedCounter[]): void {
+    this.#changing(hash, () => this.#limits.raiseVoided(hash, generation, counters));
+  }
+
+  lookAtLimits(number: number, hashes: readonly string[]): IntakeLook {
+    const { epoch = "", last = "" } = this.#shards.get(number) ?? {};
+    return { epoch, lastEntryId: epoch === "" ? "" : last, keys: hashes.map((hash) => this.#limits.read(hash)) };
+  }
+
+  /** Somebody deletes the counters of a key. */
+  forgetLimits(hash: string): void {
+    this.#changing(hash, () => this.#limits.delete(hash));
+  }
+
+  /** Goes with the write before it: a replica that lacks that lacks this too. */
+  #changing<T>(hash: string, change: () => T): T {
+    const setBack = this.#limits.memory(hash);
+    const result = change();
+    const last = this.#undo.at(-1);
+    if (last !== undefined) {
+      const { run } = last;
+      last.run = () => {
+        setBack();
+        run();
+      };
+    }
+    return result;
   }
 
   #ensure(number: number, candidate: string): Shard {
@@ -159,11 +226,12 @@ export class ModelRedis {
     return known !== undefined && known.untilMs > this.nowMs ? known.fingerprint : undefined;
   }
 
-  #add(number: number, shard: Shard, entry: StoredEntry): void {
+  #add(number: number, shard: Shard, entry: StoredEntry, setBack: readonly (() => void)[]): void {
     shard.entries.push(entry);
     shard.last = entry.entryId;
     this.#watcher.appended(number, entry);
     this.#note(() => {
+      for (const run of setBack) run();
       shard.last = entry.previousEntryId;
       shard.entries = shard.entries.filter((one) => one !== entry);
       this.#losing.set(number, [entry, ...(this.#losing.get(number) ?? [])]);

@@ -63,6 +63,8 @@ export interface VoidRequest {
 
 /** A record that was taken back. */
 export interface VoidedRecord {
+  /** Empty: none. */
+  readonly apiKeyId: string;
   readonly eventTimeMs: number;
   /** What it no longer counts; one request goes with it. */
   readonly measurements: readonly Measurement[];

@@ -38,7 +38,9 @@ export function parseConfig(environment: Environment, required: readonly Setting
         values[name] = setting.parse(text);
       } catch (cause) {
         if (!(cause instanceof SettingProblem)) throw cause;
-        problems.push(`${setting.env} ${cause.message}${setting.secret ? "" : `, not ${JSON.stringify(text)}`}`);
+        problems.push(
+          `${setting.env} ${cause.message}${setting.secret ? "" : `, not ${JSON.stringify(withoutCredentials(text))}`}`,
+        );
         values[name] = setting.fallback;
       }
     } else {
@@ -50,6 +52,11 @@ export function parseConfig(environment: Environment, required: readonly Setting
   problems.push(...crossChecks(config));
   if (problems.length > 0) throw new ConfigError(problems);
   return config;
+}
+
+/** A URL may hold a password, in a setting that is none of a secret. */
+function withoutCredentials(text: string): string {
+  return text.replace(/\/\/[^,\s]*@/g, "//[secret]@");
 }
 
 /** A misspelled name would leave its setting at the default, unseen. */
@@ -75,6 +82,11 @@ function crossChecks(config: Config): string[] {
     problems.push("METERING_TLS_CERT and METERING_TLS_KEY go together");
   if (config.tlsClientCaFile !== undefined && config.tlsCertFile === undefined)
     problems.push("METERING_TLS_CLIENT_CA means nothing without METERING_TLS_CERT");
+  const unguarded = config.mtlsPorts.filter((port) => !config.tlsPorts.includes(port));
+  if (config.tlsClientCaFile !== undefined && unguarded.length > 0)
+    problems.push(
+      `METERING_MTLS_PORTS has ${unguarded.join(",")}, which METERING_TLS_PORTS has not: it would ask nobody for a certificate`,
+    );
   if (config.leaseRenewMs * 3 >= config.leaseTtlMs)
     problems.push("METERING_LEASE_RENEW must be less than a third of METERING_LEASE_TTL");
   if (config.intakeMaxWaiting < config.intakeMaxBatch)

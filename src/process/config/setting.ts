@@ -158,6 +158,8 @@ export function optionalUrl(
     fallback: undefined,
     parse(value) {
       const url = URL.canParse(value) ? new URL(value) : undefined;
+      if (url && !rest.secret && url.username + url.password !== "")
+        throw new SettingProblem("must hold no user name and no password: it is shown where settings are");
       if (url && schemes.includes(url.protocol) && url.hostname !== "") return value;
       throw new SettingProblem(`must be a URL, ${range}`);
     },

@@ -134,3 +134,10 @@ test("whoever is let in is told of the customer first, and of the rest after it"
   const question = { customerId: "globex", pageSize: -5, timeZone: "nowhere" };
   expect((await post(running.service, "GetUsage", question, bearer(reader))).body["code"]).toBe("permission_denied");
 });
+
+test("over gRPC too, a message that never comes is not waited for", { timeout: 60_000 }, async () => {
+  const port = Number(new URL(`http://${running.service.api.grpcTarget}`).port);
+  // A megabyte is told, a byte sent, and the stream left open.
+  for (const rpc of ["RecordUsage", "StreamUsage"])
+    expect(await answersCall(port, `/${SERVICE}/${rpc}`, [], Buffer.from([0x0a]), 1_000_000)).toBe(false);
+});

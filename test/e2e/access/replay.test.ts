@@ -2,8 +2,8 @@
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { issue, makeAuthority } from "../../support/certificates.ts";
 import { type CommandResult, runCommand } from "../../support/command.ts";
+import { eventually, startTlsService, type TlsService } from "../../support/tls-service.ts";
 import { madeUpTrace } from "../../support/trace.ts";
-import { eventually, startTlsService, type TlsService } from "./tls-service.ts";
 
 let service: TlsService;
 let secret: string;

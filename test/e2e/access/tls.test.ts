@@ -4,7 +4,15 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { MeteringClient } from "../../../src/rpc/client.ts";
 import { type Identity, issue, makeAuthority } from "../../support/certificates.ts";
 import { testClock } from "../../support/clock.ts";
-import { ask, eventually, handshake, PORTS, speakPlainly, startTlsService, type TlsService } from "./tls-service.ts";
+import {
+  ask,
+  eventually,
+  handshake,
+  PORTS,
+  speakPlainly,
+  startTlsService,
+  type TlsService,
+} from "../../support/tls-service.ts";
 
 const USAGE = "/metering.v1.MeteringService/GetUsage";
 

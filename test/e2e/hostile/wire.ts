@@ -73,20 +73,24 @@ function callHeaders(path: string, more: readonly (readonly [name: string, value
   ]);
 }
 
-/** A whole gRPC call of one message on a connection of its own, with headers that no library would send. Whether a message came back. */
+/**
+ * A gRPC call of one message on a connection of its own, with headers that no library would send. Whether a message came back. `length` as
+ * claimed: with a larger one than is sent, the call stays open.
+ */
 export async function answersCall(
   port: number,
   path: string,
   headers: readonly (readonly [name: string, value: string])[],
   message: Buffer,
+  length = message.length,
 ): Promise<boolean> {
   const prefix = Buffer.alloc(5);
-  prefix.writeUInt32BE(message.length, 1);
+  prefix.writeUInt32BE(length, 1);
   const socket = connect(port, "127.0.0.1");
   socket.write(PREFACE);
   socket.write(frame(FRAME.settings, 0, 0, Buffer.alloc(0)));
   socket.write(frame(FRAME.headers, END_HEADERS, 1, callHeaders(path, headers)));
-  socket.write(frame(FRAME.data, END_STREAM, 1, Buffer.concat([prefix, message])));
+  socket.write(frame(FRAME.data, length === message.length ? END_STREAM : 0, 1, Buffer.concat([prefix, message])));
   let heard = Buffer.alloc(0);
   try {
     for await (const part of socket) {

@@ -88,6 +88,7 @@ test("sums are as if the record had never been; the record, its key and the reas
   expect(result).toEqual({
     kind: "voided",
     record: {
+      apiKeyId: "",
       eventTimeMs: AT_MS + 1,
       measurements: wrong.measurements,
       reason: "sent by a test",

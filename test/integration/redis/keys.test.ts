@@ -2,7 +2,7 @@ import { once } from "node:events";
 import fc from "fast-check";
 import { Redis } from "ioredis";
 import { describe, expect, it, onTestFinished } from "vitest";
-import { headKey, parseKey, seenKey, streamKey } from "../../../src/redis/keys.ts";
+import { headKey, limitKey, parseKey, seenKey, streamKey } from "../../../src/redis/keys.ts";
 import { describeWithRedis, startRedis } from "../../support/redis.ts";
 import { seeded } from "../../support/seed.ts";
 
@@ -15,6 +15,7 @@ describe("keys", () => {
         expect(parseKey(streamKey(shard))).toEqual({ kind: "stream", shard });
         expect(parseKey(headKey(shard))).toEqual({ kind: "head", shard });
         expect(parseKey(seenKey(shard, customerId, idempotencyKey))).toMatchObject({ kind: "seen", shard });
+        expect(parseKey(limitKey(shard, customerId, idempotencyKey))).toMatchObject({ kind: "limit", shard });
       }),
       seeded(500),
     );
@@ -39,6 +40,7 @@ describe("keys", () => {
         fc.pre(cutA !== cutB);
         const keyOf = (cut: number) => seenKey(0, text.slice(0, cut), text.slice(cut));
         expect(keyOf(cutA)).not.toBe(keyOf(cutB));
+        expect(limitKey(0, text.slice(0, cutA), text.slice(cutA))).not.toBe(keyOf(cutA));
       }),
       seeded(500),
     );
@@ -61,7 +63,7 @@ describeWithRedis("keys in a cluster", () => {
     const slotOf = (key: string) => client.cluster("KEYSLOT", key);
     const slots = new Set<unknown>();
     for (let shard = 0; shard < 64; shard += 1) {
-      const keys = [streamKey(shard), headKey(shard), seenKey(shard, "cus_1", "a"), seenKey(shard, "{cus}{2}", "}b{")];
+      const keys = [streamKey(shard), headKey(shard), limitKey(shard, "cus_1", "a"), seenKey(shard, "{cus}{2}", "}b{")];
       const used = new Set(await Promise.all(keys.map(slotOf)));
       expect(used.size, `shard ${shard}`).toBe(1);
       slots.add([...used][0]);

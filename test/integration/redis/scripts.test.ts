@@ -4,9 +4,16 @@ import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { closeRedis } from "../../../src/redis/client.ts";
 import { headKey, parseKey, seenKey, streamKey } from "../../../src/redis/keys.ts";
 import {
+  limitBeginScript,
+  limitCompleteScript,
+  limitLookScript,
+  limitVoidScript,
+} from "../../../src/redis/limit-scripts.ts";
+import {
   type AppendItem,
   type AppendSettings,
   appendScript,
+  type CountedItems,
   runAppend,
   runState,
   runTrim,
@@ -16,8 +23,18 @@ import {
 import { describeWithRedis, type RedisServer, startRedis } from "../../support/redis.ts";
 import { testRedis } from "../../support/redis-client.ts";
 
+const NOTHING_COUNTED: CountedItems = { hashes: [], items: [], minuteNumber: 0, dayNumber: 0 };
+
 describe("a script", () => {
-  const scripts = Object.entries({ appendScript, stateScript, trimScript });
+  const scripts = Object.entries({
+    appendScript,
+    stateScript,
+    trimScript,
+    limitBeginScript,
+    limitCompleteScript,
+    limitVoidScript,
+    limitLookScript,
+  });
 
   it.each(scripts)("%s names as many keys as it is registered with", (_, { source, keyCount }) => {
     const named = [...codeOf(source).matchAll(/KEYS\[(\d+)\]/g)].map((match) => Number(match[1]));
@@ -53,7 +70,11 @@ describeWithRedis("append.lua", () => {
     await server.close();
   });
 
-  const append = (items: readonly AppendItem[], settings: Partial<AppendSettings> = {}) =>
+  const append = (
+    items: readonly AppendItem[],
+    settings: Partial<AppendSettings> = {},
+    counted: CountedItems = NOTHING_COUNTED,
+  ) =>
     runAppend(
       client,
       {
@@ -66,6 +87,7 @@ describeWithRedis("append.lua", () => {
         ...settings,
       },
       items,
+      counted,
     );
   const item = (key: string, fingerprint = `fp-${key}`): AppendItem => {
     return { seenKey: seenKey(0, "cus", key), fingerprint, line: `line of ${key}` };

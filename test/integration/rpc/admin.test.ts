@@ -25,6 +25,7 @@ import { startTestService } from "./test-service.ts";
 const { voidRecord } = AdminService.method;
 const REQUEST = { customerId: "c", idempotencyKey: "k", reason: "a test" };
 const RECORD = {
+  apiKeyId: "",
   eventTimeMs: 1_000,
   measurements: [
     { meter: "input_tokens", quantity: 2n ** 40n },

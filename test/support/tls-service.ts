@@ -6,10 +6,10 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { connect, type PeerCertificate } from "node:tls";
 import { vi } from "vitest";
-import { type Identity, issue, makeAuthority } from "../../support/certificates.ts";
-import { type CommandEnvironment, CommandProcess } from "../../support/command.ts";
-import { createTestDatabase } from "../../support/postgres.ts";
-import { SimulatorProcess, WEBHOOK_SECRET } from "../../support/service.ts";
+import { type Identity, issue, makeAuthority } from "./certificates.ts";
+import { type CommandEnvironment, CommandProcess } from "./command.ts";
+import { createTestDatabase } from "./postgres.ts";
+import { SimulatorProcess, WEBHOOK_SECRET } from "./service.ts";
 
 export const PORTS = ["grpc", "http", "webhook", "ops"] as const;
 export type Port = (typeof PORTS)[number];
