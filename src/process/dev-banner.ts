@@ -21,7 +21,7 @@ export function devBanner(summary: DevSummary): string {
   const lines: [string, string][] = [
     ["gRPC", `${host}:${addresses.grpcPort}`],
     ["Connect", http(addresses.httpPort)],
-    ["Dashboard", http(addresses.httpPort, "/")],
+    ["Dashboard", dashboardLine(http(addresses.httpPort, "/"), config)],
     ["Webhooks", http(addresses.webhookPort, "/webhooks/stripe")],
     ["Operations", `${http(addresses.opsPort, "/readyz")} /livez /metrics`],
     ["Postgres", summary.postgres],
@@ -30,16 +30,17 @@ export function devBanner(summary: DevSummary): string {
     ["Access", accessLine(config)],
   ];
   const url = http(addresses.httpPort);
+  const asksForToken = config.auth === "tokens";
   return `
 metering is up. Ctrl-C stops it and everything it started.
 
 ${lines.map(([name, value]) => `  ${name.padEnd(11)} ${value}`).join("\n")}
 
 Record usage (run it twice: the second is a DUPLICATE, counted once), then read it:
+${asksForToken ? `\n${MAKE_TOKEN}\n` : ""}
+${curl(url, "RecordUsage", demoRecord(summary.customerId), asksForToken)}
 
-${curl(url, "RecordUsage", demoRecord(summary.customerId))}
-
-${curl(url, "GetUsage", { customerId: summary.customerId })}
+${curl(url, "GetUsage", { customerId: summary.customerId }, asksForToken)}
 
 `;
 }
@@ -52,8 +53,16 @@ function demoRecord(customerId: string): object {
   return { record: { idempotencyKey: "try-1", customerId, model: "openai/gpt-5", measurements } };
 }
 
-function curl(url: string, method: string, body: unknown): string {
-  return `  curl -s ${url}/metering.v1.MeteringService/${method} -H 'content-type: application/json' \\\n    -d '${JSON.stringify(body)}'`;
+function curl(url: string, method: string, body: unknown, withToken: boolean): string {
+  const token = withToken ? ' -H "authorization: Bearer $TOKEN"' : "";
+  return `  curl -s ${url}/metering.v1.MeteringService/${method}${token} -H 'content-type: application/json' \\\n    -d '${JSON.stringify(body)}'`;
+}
+
+/** It holds within two seconds. */
+const MAKE_TOKEN = "  TOKEN=$(npx metering tokens create try --scopes record,read --all-customers | head -1); sleep 2";
+
+function dashboardLine(url: string, { auth }: Config): string {
+  return auth === "tokens" ? `${url}, with a link of "metering tokens dashboard --all-customers"` : url;
 }
 
 /** Whether strangers are kept out, and by what. */

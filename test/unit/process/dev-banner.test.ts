@@ -21,3 +21,16 @@ test.each([
 ])("with %o", (environment, said) => {
   expect(accessLine(environment)).toMatch(said);
 });
+
+test("calls to paste bring a token where one is asked for, and say how to get it", () => {
+  const banner = (environment: Record<string, string>) => {
+    const addresses = { grpcPort: 1, httpPort: 2, webhookPort: 3, opsPort: 4 };
+    const stores = { postgres: "embedded", intake: "Postgres", simulatorUrl: "http://127.0.0.1:5", customerId: "acme" };
+    return devBanner({ config: parseConfig(environment), addresses, ...stores });
+  };
+  const closed = banner({ METERING_AUTH: "tokens" });
+  expect(closed).toContain("TOKEN=$(npx metering tokens create try --scopes record,read --all-customers | head -1)");
+  expect(closed.match(/curl -s \S+ -H "authorization: Bearer \$TOKEN"/g)).toHaveLength(2);
+  expect(closed).toContain("metering tokens dashboard --all-customers");
+  expect(banner({})).not.toContain("TOKEN");
+});
