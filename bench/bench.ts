@@ -5,6 +5,8 @@ import { BILLING_SCENARIOS, type BillingScenario, measureBilling } from "./billi
 import { type BillingMeasured, toBillingLines, toBillingReport } from "./billing/report.ts";
 import { type Measured, machine, toReport, toTable } from "./report.ts";
 import { type Run, runOnce, SHAPES, type Timing } from "./scenarios.ts";
+import { toStreamsLines, toStreamsReport } from "./streams/report.ts";
+import { measureStreams, STREAM_SCENARIOS, type StreamScenario, type StreamsMeasured } from "./streams/streams.ts";
 import { startBench, type Target } from "./targets.ts";
 
 interface Options {
@@ -38,13 +40,23 @@ async function run(options: Options): Promise<void> {
   const billing = BILLING_SCENARIOS.filter(wanted);
   const sent =
     billing.length === 0 ? undefined : await measureWayToStripe(billing, rounds, options.quick === true, interruption);
+  const wantedStreams = STREAM_SCENARIOS.filter(wanted);
+  const streams =
+    wantedStreams.length === 0
+      ? undefined
+      : await measureAllStreams(wantedStreams, { ...timing, rounds, quick: options.quick === true }, interruption);
   if (options.json) {
     const report = toReport(record.measured, timing, rounds, record.versions);
-    process.stdout.write(`${JSON.stringify({ ...report, ...(sent && { billing: toBillingReport(sent) }) })}\n`);
+    const rest = {
+      ...(sent && { billing: toBillingReport(sent) }),
+      ...(streams && { streams: toStreamsReport(streams) }),
+    };
+    process.stdout.write(`${JSON.stringify({ ...report, ...rest })}\n`);
   } else {
     const parts = [`${JSON.stringify(machine(record.versions))}\n`];
     if (record.measured.length > 0) parts.push(toTable(record.measured));
     if (sent !== undefined) parts.push(toBillingLines(sent));
+    if (streams !== undefined) parts.push(toStreamsLines(streams));
     process.stdout.write(parts.join("\n"));
   }
 }
@@ -100,6 +112,22 @@ async function measureWayToStripe(
   }
 }
 
+async function measureAllStreams(
+  scenarios: readonly StreamScenario[],
+  timing: Parameters<typeof measureStreams>[1],
+  interruption: Promise<never>,
+): Promise<StreamsMeasured | undefined> {
+  const steps =
+    1 + timing.rounds * ((scenarios.includes("stream-feed") ? 2 : 0) + (scenarios.includes("stream-crowd") ? 2 : 0));
+  const progress = new Progress("bench", steps, process.stderr);
+  let done = 0;
+  try {
+    return await measureStreams(scenarios, timing, interruption, (step) => progress.show(done++, step));
+  } finally {
+    progress.end();
+  }
+}
+
 /** Rejects on SIGINT or SIGTERM, so that the stores, which do not end with this process, are stopped and their data removed. */
 function interrupted(): Promise<never> {
   const { promise, reject } = Promise.withResolvers<never>();
@@ -118,7 +146,7 @@ function whole(text: string): number {
 
 function targetNames(list: string): readonly string[] {
   const names = list.split(",");
-  const known: readonly string[] = [...TARGETS, ...BILLING_SCENARIOS];
+  const known: readonly string[] = [...TARGETS, ...BILLING_SCENARIOS, ...STREAM_SCENARIOS];
   const unknown = names.filter((name) => !known.includes(name));
   if (unknown.length > 0) throw new InvalidArgumentError(`must be of ${known.join(", ")}`);
   return names;
@@ -128,12 +156,16 @@ const command = new Command("bench")
   .description(
     "Measures RecordUsage and BatchRecordUsage over each store, beside an empty handler on the same gRPC server, by the same load generator. " +
       "Checks after every run that the store holds as many records as were acknowledged. Then the way to Stripe: reports a second through " +
-      "each sink to a simulated Stripe, beside the bare SDK, and a pass of the planner over a million customers. Starts its own stores, " +
-      "in a temporary directory.",
+      "each sink to a simulated Stripe, beside the bare SDK, and a pass of the planner over a million customers. Then streams: how long from a " +
+      "record's acknowledgement to its update, and what ten thousand of them cost. Starts its own stores, in a temporary directory.",
   )
   .option("--seconds <n>", "measured seconds a run", whole, 5)
   .option("--rounds <n>", "how often every scenario has its turn", whole, 3)
-  .option("--only <targets>", `only these: ${[...TARGETS.slice(1), ...BILLING_SCENARIOS].join(",")}`, targetNames)
+  .option(
+    "--only <targets>",
+    `only these: ${[...TARGETS.slice(1), ...BILLING_SCENARIOS, ...STREAM_SCENARIOS].join(",")}`,
+    targetNames,
+  )
   .option("--quick", "one round of one second: shows that it works, measures little")
   .option("--profile <dir>", "leave CPU profiles of the servers there; slows them down")
   .option("--json", "print one JSON object")

@@ -6,7 +6,7 @@ import type { Target } from "./targets.ts";
 
 /** How calls come. */
 export interface Shape {
-  readonly name: "single" | "batch";
+  readonly name: "single" | "crowd" | "batch";
   /** Records a call. */
   readonly batch: number;
   /** Calls under way at a time, over all connections. */
@@ -16,6 +16,8 @@ export interface Shape {
 
 export const SHAPES: readonly Shape[] = [
   { name: "single", batch: 1, calls: 256, connections: 4 },
+  // Ten times as many callers as it is busy with: each must still have its answer within a second.
+  { name: "crowd", batch: 1, calls: 2_560, connections: 8 },
   { name: "batch", batch: 100, calls: 32, connections: 4 },
 ];
 export const CUSTOMERS = 200;

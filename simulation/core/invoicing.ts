@@ -60,8 +60,8 @@ export class Invoicing {
     for (const eventName of EVENT_NAMES) {
       const invoice = stripe.draft(stripeCustomerId, eventName, period);
       this.#webhooks.send("invoice.created", invoice.invoiceId);
-      // Somebody changes it in the last moment: that event is on its way beside the next one.
-      if (this.#random.chance(0.5)) {
+      // Somebody changes it in the last moments: those events are on their way beside the next one.
+      for (let n = this.#random.whole(0, 4); n > 0; n -= 1) {
         const changedMs = invoice.finalizesMs - this.#random.whole(0, 3 * SECOND_MS);
         this.#timeline.at(changedMs, () => this.#webhooks.send("invoice.updated", invoice.invoiceId));
       }

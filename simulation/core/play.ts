@@ -135,8 +135,8 @@ async function catchUp({ scheduler, oracle }: Stores, { readers, webhooks }: Cas
   else oracle.fail("liveness", "who reads all there is gets no answer");
 }
 
-/** Some heartbeats of the slowest stream. */
-const CATCHING_UP_MAX_MS = 3 * HOUR_MS;
+/** A reader whose stream died just before gives it up after three and a half hours, at the slowest pace; then it has to come back. */
+const CATCHING_UP_MAX_MS = 6 * HOUR_MS;
 
 /** Without troubles, within a bounded time, everything must come to its end: into the ledger first, then to Stripe and onto invoices. */
 async function settle(

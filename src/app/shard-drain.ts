@@ -42,7 +42,8 @@ const RETRY_MS_MAX = 5_000;
 const LOOK_INTERVAL_MS = 1_000;
 /**
  * Records come in as fast as they are sent; bringing them over a handful at a time costs Postgres five times as much a record as by the
- * hundred (measured). So after a small round more are let gather, for a time that no reader of live totals notices.
+ * hundred (measured). So where rounds are small one begins this long after the other, and more gather meanwhile: a time that no reader of live
+ * totals notices, the round's own included, which is long where the machine is busy.
  */
 const PACE_MS = 50;
 const SMALL_RECORDS = 500;
@@ -84,8 +85,9 @@ export class ShardDrain {
     while (at !== undefined && !signal.aborted) {
       const entries = await stream.read(shard, at.cursor, signal); // 2
       if (signal.aborted) return;
+      const readMs = clock.monotonicMs();
       if (entries.length > 0) at = await this.#take(at, entries); // 3 to 5
-      if (isSmall(entries)) await clock.sleep(PACE_MS, signal);
+      if (isSmall(entries)) await clock.sleep(Math.max(0, readMs + PACE_MS - clock.monotonicMs()), signal);
       if (at !== undefined && (entries.length === 0 || clock.monotonicMs() - this.#lookedMs >= LOOK_INTERVAL_MS)) {
         at = await this.#look(at);
       }

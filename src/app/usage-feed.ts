@@ -4,6 +4,7 @@ import type { Interval } from "../domain/window.ts";
 import { type ReadUsageDependencies, resolvePeriod, selectionOf, tokenMeters, toUsageTotal } from "./get-usage.ts";
 import type { Semaphore } from "./semaphore.ts";
 import type { UsageSelection, UsageTotal, WatchRequest } from "./usage-request.ts";
+import { sameInterval } from "./watched-totals.ts";
 
 /** Most totals that a stream may carry; past it the caller must ask for less. */
 export const WATCHED_TOTALS_MAX = 1_000;
@@ -99,7 +100,7 @@ export class UsageFeed {
       const running = Promise.withResolvers<void>();
       this.#running = running.promise;
       try {
-        return this.#keep(await readTotals(this.#deps, this.#request));
+        return this.#keep(await readTotals(this.#deps, this.#request, this.#latest?.interval));
       } finally {
         this.#running = undefined;
         running.resolve();
@@ -115,10 +116,27 @@ export class UsageFeed {
   }
 }
 
-async function readTotals(deps: ReadUsageDependencies, request: FeedRequest): Promise<FeedReading> {
+/** `guess`: the interval that it will be over, most likely: then the account need not be waited for first. */
+async function readTotals(
+  deps: ReadUsageDependencies,
+  request: FeedRequest,
+  guess: Interval | undefined,
+): Promise<FeedReading> {
   const nowMs = deps.clock.nowMs();
-  const account = await deps.reader.account(request.customerId, nowMs);
+  const [account, guessed] = await Promise.all([
+    deps.reader.account(request.customerId, nowMs),
+    guess === undefined || guess.endMs <= nowMs ? undefined : readInterval(deps, request, guess),
+  ]);
   const interval = resolvePeriod(request.over, account.billingPeriod, nowMs, "UTC");
+  if (guessed !== undefined && sameInterval(guessed.interval, interval)) return guessed;
+  return readInterval(deps, request, interval);
+}
+
+async function readInterval(
+  deps: ReadUsageDependencies,
+  request: FeedRequest,
+  interval: Interval,
+): Promise<FeedReading> {
   const reading = await deps.reader.usage({
     ...selectionOf(request),
     windows: [interval],

@@ -1,6 +1,7 @@
 // Billing and limits as rows of tables.
+import { type Timestamp, timestampMs } from "@bufbuild/protobuf/wkt";
 import { type BillingState, LimitWindow } from "../../gen/metering/v1/usage_pb.ts";
-import { moment, ratio, whole } from "./format.ts";
+import { clockTime, dayTime, ratio, whole } from "./format.ts";
 import type { KeyLimits } from "./readings.ts";
 import type { Row } from "./table.ts";
 
@@ -20,8 +21,17 @@ export function limitRows(keys: readonly KeyLimits[]): Row[] {
     limits.map(({ window, limit, remaining, resetTime }) => ({
       key: `${apiKeyId} ${window}`,
       name: `${apiKeyId}, per ${window === LimitWindow.MINUTE ? "minute" : "day"}`,
-      cells: [whole(remaining), whole(limit), resetTime === undefined ? "–" : moment(resetTime)],
+      cells: [
+        `${whole(remaining)} of\u00a0${whole(limit)}`,
+        resetTime === undefined ? "–" : resetText(window, resetTime),
+      ],
       share: Math.max(0, ratio(remaining, limit)),
+      isBad: remaining < 0n,
     })),
   );
+}
+
+/** A minute's end is told to the second. */
+function resetText(window: LimitWindow, at: Timestamp): string {
+  return window === LimitWindow.MINUTE ? clockTime(timestampMs(at)) : dayTime(timestampMs(at));
 }

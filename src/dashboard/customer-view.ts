@@ -1,19 +1,22 @@
-// What one customer sees: tokens as they flow, by what, against the last period, and what of it is on the invoice.
+// What one customer sees: tokens as they flow, by what, against the period before, and what of it is on the invoice.
 
 import { UsageDimension } from "../../gen/metering/v1/usage_pb.ts";
 import type { Api, PageFacts } from "./api.ts";
 import { invoiceRows, limitRows } from "./billing-rows.ts";
+import { Breakdown } from "./breakdown.ts";
 import { element, section, setText, Tile, tiles } from "./dom.ts";
-import { change, moment, percent, ratio, whole } from "./format.ts";
-import { type LinkState, pause, persist } from "./persist.ts";
+import { change, day, whole, zonedMoment } from "./format.ts";
+import { type LinkState, pause, persist, persistInOrder, type Tell } from "./persist.ts";
 import { Plot } from "./plot.ts";
-import { Rate } from "./rate.ts";
-import { type KeyLimits, readBilling, readComparison, readLimits } from "./readings.ts";
+import { RATE_SAMPLES_MAX, Rate, SPAN_SAMPLES } from "./rate.ts";
+import { KEYS_MAX, readBilling, readComparison, readLimits } from "./readings.ts";
 import { Table } from "./table.ts";
-import { type Share, Totals } from "./totals.ts";
+import { Totals } from "./totals.ts";
 
 const SAMPLE_MS = 1_000;
 const HEARTBEAT_S = 5n;
+/** Silent for longer than heartbeats are apart: what flows meanwhile is not known. */
+const UNKNOWN_AFTER_MS = 7_000;
 const BILLING_EVERY_MS = 5_000;
 const COMPARE_EVERY_MS = 60_000;
 
@@ -24,26 +27,40 @@ export class CustomerView {
   readonly #isToken: (meter: string) => boolean;
   readonly #totals = new Totals();
   readonly #rate = new Rate();
+  #heardMs = Number.NEGATIVE_INFINITY;
   readonly #now = new Tile("Tokens per second", "tokens-per-second");
   readonly #period = new Tile("Tokens this period", "tokens-used");
-  readonly #last = new Tile("Last period, to the same point", "last-period");
+  readonly #before = new Tile("Last period, by this point", "period-before");
   readonly #requests = new Tile("Requests this period", "requests");
   readonly #subscription = new Tile("Subscription", "subscription");
-  readonly #plot = new Plot("Tokens per second");
-  readonly #types = new Table(
-    "Usage by token type",
-    ["Token type", "Tokens", "Share"],
-    "No tokens in this period yet.",
+  readonly #plot = new Plot("Tokens per second", (RATE_SAMPLES_MAX * SAMPLE_MS) / 1000);
+  readonly #types = new Breakdown(
+    "token type",
+    ({ meter }) => meter,
+    (name) => name.replaceAll("_", " "),
   );
-  readonly #models = new Table("Usage by model", ["Model", "Tokens", "Share"], "No tokens in this period yet.");
-  readonly #keys = new Table("Usage by API key", ["API key", "Tokens", "Share"], "No tokens in this period yet.");
-  readonly #limits = new Table("Limits", ["Limit", "Left", "Allowed", "Starts anew"], "No API key has a limit.");
+  readonly #models = new Breakdown(
+    "model",
+    ({ model }) => model,
+    (name) => name || "no model",
+  );
+  readonly #keys = new Breakdown(
+    "API key",
+    ({ apiKeyId }) => apiKeyId,
+    (name) => name || "no key",
+  );
+  readonly #limits = new Table(
+    "Limits",
+    ["Limit", "Left", "Starts anew"],
+    "No API key that was used in this period has a limit.",
+  );
   readonly #invoice = new Table(
     "Invoice",
     ["Stripe meter", "On the invoice", "On its way"],
     "Nothing to bill in this period yet.",
   );
   readonly #span = element("p", { class: "span" });
+  readonly #stale = element("p", { class: "stale", role: "status" });
 
   constructor(api: Api, facts: PageFacts, customerId: string) {
     this.#api = api;
@@ -53,15 +70,15 @@ export class CustomerView {
     this.root = element(
       "div",
       { class: "stack" },
-      element("div", {}, element("h1", {}, customerId), this.#span),
-      tiles(this.#now, this.#period, this.#last, this.#requests, this.#subscription),
+      element("div", {}, element("h1", {}, customerId), this.#span, this.#stale),
+      tiles(this.#now, this.#period, this.#before, this.#requests, this.#subscription),
       section("Tokens per second", this.#plot.root),
       element(
         "div",
         { class: "columns" },
-        section("By token type", this.#types.root),
-        section("By model", this.#models.root),
-        section("By API key", this.#keys.root),
+        section("By token type", this.#types.table.root),
+        section("By model", this.#models.table.root),
+        section("By API key", this.#keys.table.root),
         section("What is left of each limit", this.#limits.root),
       ),
       section("On the invoice so far", this.#invoice.root),
@@ -69,15 +86,23 @@ export class CustomerView {
   }
 
   /** Until `signal` aborts, or the server refuses. */
-  async run(tell: (state: LinkState) => void, signal: AbortSignal): Promise<void> {
+  async run(tell: Tell, signal: AbortSignal): Promise<void> {
     const sampling = setInterval(() => this.#sample(), SAMPLE_MS);
+    const tellStale = (state: LinkState) =>
+      setText(
+        this.#stale,
+        state.is === "waiting" && this.#isLive() ? "Invoice and limits cannot be read just now; trying again…" : "",
+      );
     const unheard = () => {};
     // The stream tells how the link stands. Readings beside it come back by themselves when it does.
-    await Promise.all([
-      persist((attempt, alive) => this.#follow(attempt, alive), tell, signal),
-      persist((attempt, alive) => this.#pollBilling(attempt, alive), unheard, signal),
-      persist((attempt, alive) => this.#pollComparison(attempt, alive), unheard, signal),
-    ]);
+    await persistInOrder(
+      (tellLink) => persist((attempt, alive) => this.#follow(attempt, alive), tellLink, signal),
+      tell,
+      () => [
+        persist((attempt, alive) => this.#pollBilling(attempt, alive), tellStale, signal),
+        persist((attempt, alive) => this.#pollComparison(attempt, alive), unheard, signal),
+      ],
+    );
     clearInterval(sampling);
   }
 
@@ -85,102 +110,90 @@ export class CustomerView {
     const request = {
       customerId: this.#customerId,
       groupBy: [UsageDimension.MODEL, UsageDimension.API_KEY],
+      // Digits that change oftener nobody can read.
+      minUpdateInterval: { nanos: 250_000_000 },
       heartbeatInterval: { seconds: HEARTBEAT_S },
     };
-    for await (const response of this.#api.metering.streamUsage(request, { signal })) {
-      alive();
-      this.#totals.apply(response);
-      if (response.event.case !== "heartbeat") this.#showTotals();
+    try {
+      for await (const response of this.#api.metering.streamUsage(request, { signal })) {
+        // A connection may fall silent and come back: what it brings then was not used in that second.
+        if (!this.#isLive()) this.#rate.add(Date.now(), undefined);
+        this.#heardMs = Date.now();
+        this.#totals.apply(response);
+        alive();
+        if (response.event.case !== "heartbeat") this.#showTotals();
+      }
+    } finally {
+      this.#heardMs = Number.NEGATIVE_INFINITY;
     }
+  }
+
+  #isLive(): boolean {
+    return Date.now() - this.#heardMs < UNKNOWN_AFTER_MS;
   }
 
   #sample(): void {
     if (this.#totals.interval === undefined) return;
-    this.#rate.add(Date.now(), this.#totals.sum(this.#isToken));
+    this.#rate.add(Date.now(), this.#isLive() ? this.#totals.sum(this.#isToken) : undefined);
     const now = this.#rate.now;
-    this.#now.show(now === undefined ? "–" : whole(now), "over the last 10 s");
+    this.#now.show(now === undefined ? "–" : whole(now), `over the last ${SPAN_SAMPLES} s`);
     this.#plot.show(this.#rate.points.map(({ atMs, perSecond }) => ({ atMs, value: perSecond })));
   }
 
   #showTotals(): void {
     const { interval } = this.#totals;
-    const all = this.#totals.sum(this.#isToken);
-    this.#period.show(whole(all));
+    this.#period.show(whole(this.#totals.sum(this.#isToken)));
     this.#requests.show(whole(this.#totals.sum((meter) => meter === "requests")));
-    this.#types.show(
-      shares(
-        this.#totals.split(this.#isToken, ({ meter }) => meter),
-        all,
-        (name) => name.replaceAll("_", " "),
-      ),
-    );
-    this.#models.show(
-      shares(
-        this.#totals.split(this.#isToken, ({ model }) => model),
-        all,
-        (name) => name || "no model",
-      ),
-    );
-    this.#keys.show(
-      shares(
-        this.#totals.split(this.#isToken, ({ apiKeyId }) => apiKeyId),
-        all,
-        (name) => name || "no key",
-      ),
-    );
+    for (const breakdown of [this.#types, this.#models, this.#keys]) breakdown.show(this.#totals, this.#isToken);
     if (interval?.startTime !== undefined && interval.endTime !== undefined)
-      setText(this.#span, `${moment(interval.startTime)} to ${moment(interval.endTime)}`);
+      setText(this.#span, `${zonedMoment(interval.startTime)} to ${zonedMoment(interval.endTime)}`);
   }
 
   async #pollBilling(signal: AbortSignal, alive: () => void): Promise<void> {
     while (!signal.aborted) {
-      const keys = this.#totals
-        .split(
-          () => true,
-          ({ apiKeyId }) => apiKeyId,
-        )
-        .map(({ name }) => name);
       const billing = await readBilling(this.#api, this.#customerId, signal);
-      const limits: KeyLimits[] = await readLimits(this.#api, this.#customerId, keys.filter(Boolean), signal);
-      alive();
       this.#subscription.show(
         billing.subscriptionStatus || "none known",
         billing.entitled ? "" : "may not consume any more",
         billing.entitled ? "plain" : "bad",
       );
       this.#invoice.show(invoiceRows(billing));
-      this.#limits.show(limitRows(limits));
-      await pause(BILLING_EVERY_MS, signal);
+      alive();
+      // Which keys there are, the stream says first.
+      if (this.#totals.interval !== undefined) {
+        const used = this.#totals.split(
+          () => true,
+          ({ apiKeyId }) => apiKeyId,
+        );
+        const keys = used.map(({ name }) => name).filter(Boolean);
+        this.#limits.show(limitRows(await readLimits(this.#api, this.#customerId, keys.slice(0, KEYS_MAX), signal)));
+        alive();
+      }
+      await pause(this.#totals.interval === undefined ? SAMPLE_MS : BILLING_EVERY_MS, signal);
     }
   }
 
   async #pollComparison(signal: AbortSignal, alive: () => void): Promise<void> {
     while (!signal.aborted) {
-      const { interval } = this.#totals;
-      if (interval !== undefined) {
-        const { soFar, whole: all } = await readComparison(this.#api, this.#customerId, interval, signal);
+      const { interval, watermark } = this.#totals;
+      const isKnown = interval !== undefined && watermark !== undefined;
+      if (isKnown) {
+        const {
+          before,
+          soFar,
+          whole: all,
+        } = await readComparison(this.#api, this.#customerId, interval, watermark, signal);
         const more = change(this.#totals.sum(this.#isToken), soFar);
-        this.#last.show(
-          whole(soFar),
-          more === undefined ? `${whole(all)} in all` : `now ${more}; ${whole(all)} in all`,
-        );
+        const since = `${day(before.startMs)} to ${day(before.endMs)}: ${whole(all)} in all`;
+        this.#before.show(whole(soFar), more === undefined ? since : `now ${more}. ${since}`);
       }
       alive();
       // Silence ends an attempt: the wait is cut into parts that say otherwise.
-      const until = interval === undefined ? SAMPLE_MS : COMPARE_EVERY_MS;
+      const until = isKnown ? COMPARE_EVERY_MS : SAMPLE_MS;
       for (let waited = 0; waited < until && !signal.aborted; waited += BILLING_EVERY_MS) {
         await pause(Math.min(until, BILLING_EVERY_MS), signal);
         alive();
       }
     }
   }
-}
-
-function shares(split: readonly Share[], all: bigint, nameOf: (name: string) => string) {
-  return split.map(({ name, quantity }) => ({
-    key: name,
-    name: nameOf(name),
-    cells: [whole(quantity), percent(quantity, all)],
-    share: ratio(quantity, all),
-  }));
 }

@@ -27,6 +27,8 @@ export function section(title: string, ...children: readonly Child[]): HTMLEleme
   return element("section", { "aria-labelledby": id }, element("h2", { id }, title), ...children);
 }
 
+const LONG_CHARS = 11;
+
 /** One number and what it is. */
 export class Tile {
   readonly root: HTMLElement;
@@ -41,6 +43,8 @@ export class Tile {
   show(value: string, note = "", tone: "plain" | "warn" | "bad" = "plain"): void {
     setText(this.#value, value);
     setText(this.#note, note);
+    // What would break in the middle of a number is written smaller.
+    this.root.toggleAttribute("data-long", value.length > LONG_CHARS);
     this.root.dataset["tone"] = tone;
   }
 }

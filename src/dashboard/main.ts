@@ -6,7 +6,7 @@ import { CustomerView } from "./customer-view.ts";
 import { element, setText } from "./dom.ts";
 import { OperatorView } from "./operator-view.ts";
 import { type LinkState, persist } from "./persist.ts";
-import { openSession, type Session } from "./session.ts";
+import { followNewLinks, openSession, type Session } from "./session.ts";
 
 const link = byId("link");
 const main = byId("view");
@@ -32,9 +32,9 @@ function showRefusal(state: LinkState, session: Session): void {
   if (code === Code.Unauthenticated) {
     const why =
       session.token === undefined
-        ? "This page needs a link with a token in it."
-        : "The link this page was opened with is no longer valid.";
-    showNotice("Please open a new link", `${why} Ask for a new one where you got it.`);
+        ? "This page needs a link with a token in it. Whoever runs this service makes one: metering tokens dashboard."
+        : "The link this page was opened with is no longer valid. Ask for a new one where you got it.";
+    showNotice(session.token === undefined ? "A link is needed" : "Please open a new link", why);
   } else if (code === Code.PermissionDenied && session.customerId !== undefined)
     showNotice("Not yours to see", `This link does not open the usage of ${session.customerId}.`);
   else if (session.customerId === undefined && (code === Code.PermissionDenied || code === Code.Unimplemented))
@@ -42,8 +42,12 @@ function showRefusal(state: LinkState, session: Session): void {
   else showNotice("That cannot be shown", rawMessage, askCustomer());
 }
 
+/** Takes the place of the view, and the focus that was in it. */
 function showNotice(title: string, text: string, ...more: readonly Node[]): void {
-  main.replaceChildren(element("div", { class: "notice" }, element("h1", {}, title), element("p", {}, text), ...more));
+  const notice = element("div", { class: "notice" }, element("h1", {}, title), element("p", {}, text), ...more);
+  document.title = title;
+  main.replaceChildren(notice);
+  main.focus();
 }
 
 /** Its submission is a navigation by script: the policy lets no form be sent anywhere. */
@@ -71,6 +75,7 @@ function askCustomer(): HTMLElement {
 
 async function run(): Promise<void> {
   const session = openSession();
+  followNewLinks();
   const left = new AbortController();
   const found = new AbortController();
   await persist(

@@ -7,7 +7,7 @@ import type { Api, PageFacts } from "./api.ts";
 import { element, section, Tile, tiles } from "./dom.ts";
 import { secondsBetween, span, whole } from "./format.ts";
 import { deadlineRows, driftRows, gapRows, heldRows, moneyRows, refusedRows } from "./overview-rows.ts";
-import { type LinkState, pause, persist } from "./persist.ts";
+import { type LinkState, pause, persist, persistInOrder, type Tell } from "./persist.ts";
 import { Plot, type Point } from "./plot.ts";
 import { Table } from "./table.ts";
 import { Totals } from "./totals.ts";
@@ -28,7 +28,7 @@ export class OperatorView {
   readonly #lag = new Tile("Lag of the ledger", "lag");
   readonly #leader = new Tile("Leader", "leader");
   readonly #held = new Tile("Reports held", "held");
-  readonly #plot = new Plot("Tokens per minute");
+  readonly #plot = new Plot("Tokens per minute", ((PLOT_MINUTES - 1) * MINUTE_MS) / 1000);
   readonly #customers = new Table(
     "Most active customers",
     ["Customer", "Tokens this month"],
@@ -68,15 +68,18 @@ export class OperatorView {
   }
 
   /** Until `signal` aborts, or the server refuses. */
-  async run(tell: (state: LinkState) => void, signal: AbortSignal): Promise<void> {
-    await Promise.all([
-      persist((attempt, alive) => this.#poll(attempt, alive), tell, signal),
-      persist(
-        (attempt, alive) => this.#follow(attempt, alive),
-        () => {},
-        signal,
-      ),
-    ]);
+  async run(tell: Tell, signal: AbortSignal): Promise<void> {
+    let isOpen = false;
+    // Once both run, the overview tells how the link stands; the end of a token either of them may hear of first.
+    const tellOpening = (state: LinkState) => {
+      if (!isOpen || state.is === "refused") tell(state);
+      isOpen ||= state.is === "live";
+    };
+    await persistInOrder(
+      (tellLink) => persist((attempt, alive) => this.#follow(attempt, alive), tellLink, signal),
+      tellOpening,
+      () => [persist((attempt, alive) => this.#poll(attempt, alive), tell, signal)],
+    );
   }
 
   async #poll(signal: AbortSignal, alive: () => void): Promise<void> {

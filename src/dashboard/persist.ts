@@ -11,6 +11,8 @@ export type LinkState =
 /** One try: calls `alive` whenever something arrives, and rejects or resolves when it is over. */
 export type Attempt = (signal: AbortSignal, alive: () => void) => Promise<void>;
 
+export type Tell = (state: LinkState) => void;
+
 const FIRST_RETRY_MS = 500;
 const LONGEST_RETRY_MS = 15_000;
 /** Nothing for so long: the connection is taken for dead, whatever TCP believes. Above the heartbeats asked for. */
@@ -25,7 +27,7 @@ const FINAL: ReadonlySet<Code> = new Set([
 ]);
 
 /** Tries until the server refuses or `signal` aborts. Never rejects. */
-export async function persist(attempt: Attempt, tell: (state: LinkState) => void, signal: AbortSignal): Promise<void> {
+export async function persist(attempt: Attempt, tell: Tell, signal: AbortSignal): Promise<void> {
   let retryMs = FIRST_RETRY_MS;
   while (!signal.aborted) {
     try {
@@ -47,6 +49,24 @@ export async function persist(attempt: Attempt, tell: (state: LinkState) => void
     await pause(waitMs, signal);
     retryMs = Math.min(retryMs * 2, LONGEST_RETRY_MS);
   }
+}
+
+/**
+ * Keeps `first` going, and beside it `others` once it is live: whoever may not read is told so once, by a stream, in whose answer browsers
+ * see no failed request to complain of. Until both are over.
+ */
+export async function persistInOrder(
+  first: (tell: Tell) => Promise<void>,
+  tell: Tell,
+  others: () => readonly Promise<void>[],
+): Promise<void> {
+  const open = Promise.withResolvers<boolean>();
+  const running = first((state) => {
+    if (state.is === "live") open.resolve(true);
+    tell(state);
+  }).finally(() => open.resolve(false));
+  if (await open.promise) await Promise.all(others());
+  await running;
 }
 
 async function watched(attempt: Attempt, signal: AbortSignal, alive: () => void): Promise<void> {

@@ -2,7 +2,7 @@
 import uPlot from "uplot";
 import "uplot/dist/uPlot.min.css";
 import { element } from "./dom.ts";
-import { clockTime, compact, whole } from "./format.ts";
+import { clockMinute, clockTime, compact, whole } from "./format.ts";
 import { Table } from "./table.ts";
 
 export interface Point {
@@ -13,6 +13,13 @@ export interface Point {
 
 const HEIGHT_PX = 200;
 const TABLE_ROWS_MAX = 15;
+/** Room for a label of the time axis, and of the other one for each of its characters and beside them. Pixels. */
+const TIME_LABEL_PX = 88;
+const TIME_AXIS_PX = 32;
+const CHARACTER_PX = 7.5;
+const BESIDE_PX = 20;
+/** Tokens are whole: 1, 2, 5, 10, and so on. */
+const WHOLE_STEPS = Array.from({ length: 19 }, (_, digits) => [1, 2, 5].map((step) => step * 10 ** digits)).flat();
 
 export class Plot {
   readonly root: HTMLElement;
@@ -20,10 +27,13 @@ export class Plot {
   readonly #table: Table;
   readonly #name: string;
   #plot: uPlot | undefined;
+  readonly #spanS: number;
   #points: readonly Point[] = [];
 
-  constructor(name: string) {
+  /** `spanS`: so many seconds before the latest point are drawn. */
+  constructor(name: string, spanS: number) {
     this.#name = name;
+    this.#spanS = spanS;
     this.#table = new Table(name, ["Time", name], "Nothing yet.");
     const table = element("details", {}, element("summary", {}, "The same as a table"), this.#table.root);
     this.root = element("div", {}, this.#canvas, table);
@@ -54,6 +64,10 @@ export class Plot {
     return [this.#points.map(({ atMs }) => atMs / 1000), this.#points.map(({ value }) => value ?? null)];
   }
 
+  #range(endS: number): [number, number] {
+    return [endS - this.#spanS, endS];
+  }
+
   #resize(): void {
     const width = Math.floor(this.#canvas.clientWidth);
     if (width === 0) return;
@@ -68,10 +82,23 @@ export class Plot {
     return {
       width,
       height: HEIGHT_PX,
+      // A label may stand below the very end.
+      padding: [null, TIME_LABEL_PX / 2, null, null],
       legend: { show: false },
       cursor: { show: false },
-      scales: { y: { range: (_, __, max) => [0, Math.max(1, max * 1.15)] } },
-      axes: [axis, { ...axis, size: 56, values: (_, values) => values.map(compact) }],
+      scales: {
+        x: { range: (_, __, max) => this.#range(max ?? Date.now() / 1000) },
+        y: { range: (_, __, max) => [0, Math.max(1, (max ?? 0) * 1.15)] },
+      },
+      axes: [
+        {
+          ...axis,
+          size: TIME_AXIS_PX,
+          space: TIME_LABEL_PX,
+          values: (_, values, __, ___, stepS) => values.map(timeLabel(stepS)),
+        },
+        { ...axis, size: labelRoom, incrs: WHOLE_STEPS, values: (_, values) => values.map(compact) },
+      ],
       series: [
         {},
         {
@@ -84,4 +111,13 @@ export class Plot {
       ],
     };
   }
+}
+
+/** Seconds where ticks are less than a minute apart. */
+function timeLabel(stepS: number): (atS: number) => string {
+  return (atS) => (stepS < 60 ? clockTime : clockMinute)(atS * 1000);
+}
+
+function labelRoom(_: uPlot, labels: readonly string[] | null): number {
+  return BESIDE_PX + CHARACTER_PX * Math.max(2, ...(labels ?? []).map((label) => label.length));
 }

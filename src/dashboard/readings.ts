@@ -1,7 +1,8 @@
-// What is read beside the stream: billing, limits, and the last period.
-import { timestampDate, timestampFromDate } from "@bufbuild/protobuf/wkt";
+// What is read beside the stream: billing, limits, and the period before.
+import { type Timestamp, timestampFromMs, timestampMs } from "@bufbuild/protobuf/wkt";
 import type { BillingState, Interval, LimitStatus } from "../../gen/metering/v1/usage_pb.ts";
 import type { Api } from "./api.ts";
+import { periodBefore, type Span } from "./period-before.ts";
 
 export interface KeyLimits {
   readonly apiKeyId: string;
@@ -9,8 +10,8 @@ export interface KeyLimits {
 }
 
 const TIMEOUT_MS = 10_000;
-/** Keys whose limits are asked for, the busiest first: one call each. */
-const KEYS_MAX = 10;
+/** Most keys whose limits are asked for, one call each. */
+export const KEYS_MAX = 10;
 const QUARTER_HOUR_MS = 15 * 60_000;
 
 /** Rejects as GetUsage does. */
@@ -30,31 +31,39 @@ export function readLimits(
     const { limits } = await api.metering.getUsage({ customerId, apiKeyId }, { signal, timeoutMs: TIMEOUT_MS });
     return { apiKeyId, limits };
   };
-  return Promise.all(keys.slice(0, KEYS_MAX).map(read));
+  return Promise.all(keys.map(read));
 }
 
-/** Tokens of the period before `interval`: up to the same point, to a quarter of an hour, and of all of it. */
+export interface Comparison {
+  readonly before: Span;
+  /** Tokens of it, up to the same point as the running period has come to. */
+  readonly soFar: bigint;
+  /** Of all of it. */
+  readonly whole: bigint;
+}
+
+/** Tokens of the period before `interval`, in whole quarters of an hour. `now`: the server's, as the stream tells it. */
 export async function readComparison(
   api: Api,
   customerId: string,
   { startTime, endTime }: Interval,
+  now: Timestamp,
   signal: AbortSignal,
-): Promise<{ readonly soFar: bigint; readonly whole: bigint }> {
+): Promise<Comparison> {
   if (startTime === undefined || endTime === undefined) throw new Error("a period without ends");
-  const start = timestampDate(startTime);
-  const before = new Date(start);
-  before.setUTCMonth(before.getUTCMonth() - 1);
-  const from = floorToQuarter(before.getTime());
-  const to = floorToQuarter(start.getTime());
-  const same = Math.min(to, floorToQuarter(from + (Date.now() - start.getTime())));
+  const startMs = timestampMs(startTime);
+  const before = periodBefore({ startMs, endMs: timestampMs(endTime) });
+  const from = floorToQuarter(before.startMs);
+  const to = floorToQuarter(before.endMs);
+  const same = Math.min(to, floorToQuarter(from + (timestampMs(now) - startMs)));
   const sum = async (until: number) => {
     if (until <= from) return 0n;
-    const value = { startTime: timestampFromDate(new Date(from)), endTime: timestampFromDate(new Date(until)) };
+    const value = { startTime: timestampFromMs(from), endTime: timestampFromMs(until) };
     const over = { case: "interval", value } as const;
     return (await api.metering.getUsage({ customerId, over }, { signal, timeoutMs: TIMEOUT_MS })).tokensUsed;
   };
   const [soFar, whole] = await Promise.all([sum(same), sum(to)]);
-  return { soFar, whole };
+  return { before, soFar, whole };
 }
 
 function floorToQuarter(ms: number): number {

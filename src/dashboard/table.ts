@@ -10,6 +10,8 @@ export interface Row {
   readonly cells: readonly string[];
   /** 0..1, drawn as a bar below the name. The same is told by a cell. */
   readonly share?: number;
+  /** Shows that something is wrong; the cells say what. */
+  readonly isBad?: boolean;
 }
 
 interface Shown {
@@ -21,11 +23,12 @@ interface Shown {
 export class Table {
   readonly root: HTMLElement;
   readonly #body = element("tbody");
-  readonly #empty: HTMLElement;
+  readonly #empty = element("p", { class: "empty" }, "Loading…");
+  readonly #emptyText: string;
   readonly #table: HTMLElement;
   readonly #shown = new Map<string, Shown>();
 
-  /** `columns`: the first names the rows. `empty` is said where there are none. */
+  /** `columns`: the first names the rows. `empty` is said where there are none; before the first show() nobody knows. */
   constructor(caption: string, columns: readonly string[], empty: string) {
     const heads = columns.map((column) => element("th", { scope: "col" }, column));
     this.#table = element(
@@ -35,14 +38,24 @@ export class Table {
       element("thead", {}, element("tr", {}, ...heads)),
       this.#body,
     );
-    this.#empty = element("p", { class: "empty" }, empty);
+    this.#emptyText = empty;
+    this.#table.hidden = true;
     this.root = element("div", { class: "table" }, this.#table, this.#empty);
-    this.show([]);
+    const sizes = new ResizeObserver(() => this.#letScroll());
+    sizes.observe(this.root);
+    sizes.observe(this.#table);
+  }
+
+  /** What must be scrolled has to be reached by the keyboard, and only that. */
+  #letScroll(): void {
+    if (this.root.scrollWidth > this.root.clientWidth) this.root.tabIndex = 0;
+    else this.root.removeAttribute("tabindex");
   }
 
   show(rows: readonly Row[]): void {
     this.#table.hidden = rows.length === 0;
     this.#empty.hidden = rows.length > 0;
+    setText(this.#empty, this.#emptyText);
     const keys = new Set(rows.map(({ key }) => key));
     for (const [key, { tr }] of this.#shown) {
       if (keys.has(key)) continue;
@@ -56,6 +69,7 @@ export class Table {
         const cell = shown.cells[column];
         if (cell !== undefined) setText(cell, text);
       });
+      shown.tr.dataset["tone"] = row.isBad === true ? "bad" : "plain";
       if (row.share !== undefined) shown.tr.style.setProperty("--share", String(row.share));
       const place = this.#body.children[at];
       if (place !== shown.tr) this.#body.insertBefore(shown.tr, place ?? null);

@@ -1,4 +1,5 @@
 // What a stream of absolute totals says now.
+import type { Timestamp } from "@bufbuild/protobuf/wkt";
 import type { StreamUsageResponse } from "../../gen/metering/v1/metering_service_pb.ts";
 import type { Interval, UsageTotal } from "../../gen/metering/v1/usage_pb.ts";
 
@@ -10,10 +11,14 @@ export interface Share {
 /** Totals by meter and dimensions, as last told. */
 export class Totals {
   #rows = new Map<string, UsageTotal>();
+  /** What they run over; undefined before the first snapshot. */
   interval: Interval | undefined;
+  /** Every record acknowledged before it is in them, by the server's clock. */
+  watermark: Timestamp | undefined;
 
   /** A snapshot takes the place of all, an update only of what it names. */
-  apply({ event }: StreamUsageResponse): void {
+  apply({ event, watermarkTime }: StreamUsageResponse): void {
+    this.watermark = watermarkTime ?? this.watermark;
     if (event.case === "snapshot") {
       this.#rows = new Map();
       this.interval = event.value.interval;

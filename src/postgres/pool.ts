@@ -37,6 +37,9 @@ export function openPool(options: PoolOptions): Pool {
     keepAlive: true,
   });
   pool.on("error", options.onIdleError);
+  // Errors of a connection that is in use reject its queries, which is enough. They may also come between two of them, or in the very packet
+  // that let it in, before anybody could listen: unheard, an "error" event ends the process.
+  pool.on("connect", (client) => client.on("error", () => {}));
   return pool;
 }
 
@@ -47,9 +50,6 @@ export async function inTransaction<T>(
   begin = "BEGIN",
 ): Promise<T> {
   const client = await pool.connect();
-  // A socket that breaks between two queries emits "error" on the client; the next query then rejects, which is enough.
-  const ignore = () => {};
-  client.on("error", ignore);
   let broken: Error | undefined;
   try {
     await client.query(begin);
@@ -64,7 +64,6 @@ export async function inTransaction<T>(
     }
     throw cause;
   } finally {
-    client.off("error", ignore);
     client.release(broken);
   }
 }

@@ -28,8 +28,9 @@ import { DEFAULT_GRPC_CONNECTION, GrpcServer } from "../rpc/grpc-server.ts";
 import { MeteringHandlers } from "../rpc/handlers.ts";
 import { OperationsHandlers } from "../rpc/operations-handlers.ts";
 import { startLoop } from "./background.ts";
-import { isStandIn, servesAdminApi } from "./config/parse-config.ts";
+import { isStandIn, servesAdminApi, servesReflection } from "./config/parse-config.ts";
 import type { Foundation } from "./foundation.ts";
+import { guardHost } from "./host-guard.ts";
 import { httpServers } from "./http-server.ts";
 import { IntakeHealth } from "./intake-health.ts";
 import { heardVoids } from "./intake-limits.ts";
@@ -46,7 +47,7 @@ export interface ApiRole {
 }
 
 /** How long a change may go unseen by the streams. */
-const FEED_LOOK_EVERY_MS = 50;
+const FEED_LOOK_EVERY_MS = 25;
 /** How old the order of all customers may be. */
 const ACTIVITY_MAX_AGE_MS = 1_000;
 /** How old an overview may be: many pages may poll it. */
@@ -81,8 +82,13 @@ export async function startApi(foundation: Foundation, closers: Closers): Promis
   const voids = postgresVoids(pool, catalog, deployment.shardCount);
   const admin = servesAdmin ? new AdminHandlers(heardVoids(foundation, voids)) : undefined;
   const served = { ...edge, handlers, admin, operations, keys: keyed.keys, tokens: credentials.tokens };
-  const grpc = new GrpcServer({ ...served, connection: DEFAULT_GRPC_CONNECTION, certificates: tls?.for("grpc") });
-  const createServer = httpServers(tls?.for("http"));
+  const grpc = new GrpcServer({
+    ...served,
+    connection: DEFAULT_GRPC_CONNECTION,
+    certificates: tls?.for("grpc"),
+    reflection: servesReflection(config),
+  });
+  const createServer = guardHost(config, httpServers(tls?.for("http")));
   const fallback = pageHandler(PAGE_FOLDER, { stripeSimulated: isStandIn(config), catalog });
   const connect = new ConnectServer({ ...served, corsOrigins: config.corsOrigins, createServer, fallback });
   if (access !== undefined) await startLoop(closers, "ends of access", (signal) => endUnheld([grpc, connect], signal));

@@ -4,9 +4,12 @@ import { readDatabaseBytes, readLedgerSigns } from "../postgres/vital-signs.ts";
 import { readRedisSigns } from "../redis/vital-signs.ts";
 import { type ApiRole, startApi } from "./api-role.ts";
 import { startLoop } from "./background.ts";
+import { leavesOpsOpen } from "./config/parse-config.ts";
+import { SETTINGS } from "./config/settings.ts";
 import { startDrain } from "./drain-role.ts";
 import { startFlush } from "./flush-role.ts";
 import { type Foundation, openFoundation } from "./foundation.ts";
+import { guardHost } from "./host-guard.ts";
 import { httpServers } from "./http-server.ts";
 import { Closers } from "./lifecycle.ts";
 import { createMetrics } from "./metrics.ts";
@@ -28,12 +31,17 @@ export const startService: StartService = async (config, roles, { logger }) => {
     const webhookPort = roles.has("webhooks") ? await startWebhooks(foundation, closers) : undefined;
     const api = roles.has("api") ? await startApi(foundation, closers) : undefined;
     const checks = componentChecks(foundation, api);
+    if (leavesOpsOpen(config)) {
+      const how = `set ${SETTINGS.opsToken.env}, or keep the port inside your network`;
+      logger.warn({}, `whoever reaches OPS_PORT reads /metrics, and in /readyz why a component fails: ${how}`);
+    }
     const ops = await startOpsServer({
       host: config.host,
       port: config.opsPort,
       checks,
       metrics: metrics.registry,
-      createServer: httpServers(foundation.tls?.for("ops")),
+      token: config.opsToken,
+      createServer: guardHost(config, httpServers(foundation.tls?.for("ops"))),
     });
     await closers.add("the ops port", () => ops.close());
     await closers.add("readiness", () => ops.setNotReady("stopping"));

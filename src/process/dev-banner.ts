@@ -1,5 +1,5 @@
 // What `metering dev` says when it is up.
-import type { Config } from "./config/parse-config.ts";
+import { type Config, servesAdminApi, trustsLoopback } from "./config/parse-config.ts";
 import type { ServiceAddresses } from "./service.ts";
 
 export interface DevSummary {
@@ -21,24 +21,26 @@ export function devBanner(summary: DevSummary): string {
   const lines: [string, string][] = [
     ["gRPC", `${host}:${addresses.grpcPort}`],
     ["Connect", http(addresses.httpPort)],
-    ["Dashboard", http(addresses.httpPort, "/")],
+    ["Dashboard", dashboardLine(http(addresses.httpPort, "/"), config)],
     ["Webhooks", http(addresses.webhookPort, "/webhooks/stripe")],
     ["Operations", `${http(addresses.opsPort, "/readyz")} /livez /metrics`],
     ["Postgres", summary.postgres],
     ["Intake", summary.intake],
     ["Stripe", stripeLine(summary)],
+    ["Access", accessLine(config)],
   ];
   const url = http(addresses.httpPort);
+  const asksForToken = config.auth === "tokens";
   return `
 metering is up. Ctrl-C stops it and everything it started.
 
 ${lines.map(([name, value]) => `  ${name.padEnd(11)} ${value}`).join("\n")}
 
 Record usage (run it twice: the second is a DUPLICATE, counted once), then read it:
+${asksForToken ? `\n${MAKE_TOKEN}\n` : ""}
+${curl(url, "RecordUsage", demoRecord(summary.customerId), asksForToken)}
 
-${curl(url, "RecordUsage", demoRecord(summary.customerId))}
-
-${curl(url, "GetUsage", { customerId: summary.customerId })}
+${curl(url, "GetUsage", { customerId: summary.customerId }, asksForToken)}
 
 `;
 }
@@ -51,8 +53,26 @@ function demoRecord(customerId: string): object {
   return { record: { idempotencyKey: "try-1", customerId, model: "openai/gpt-5", measurements } };
 }
 
-function curl(url: string, method: string, body: unknown): string {
-  return `  curl -s ${url}/metering.v1.MeteringService/${method} -H 'content-type: application/json' \\\n    -d '${JSON.stringify(body)}'`;
+function curl(url: string, method: string, body: unknown, withToken: boolean): string {
+  const token = withToken ? ' -H "authorization: Bearer $TOKEN"' : "";
+  return `  curl -s ${url}/metering.v1.MeteringService/${method}${token} -H 'content-type: application/json' \\\n    -d '${JSON.stringify(body)}'`;
+}
+
+/** It holds within two seconds. */
+const MAKE_TOKEN = "  TOKEN=$(npx metering tokens create try --scopes record,read --all-customers | head -1); sleep 2";
+
+function dashboardLine(url: string, { auth }: Config): string {
+  return auth === "tokens" ? `${url}, with a link of "metering tokens dashboard --all-customers"` : url;
+}
+
+/** Whether strangers are kept out, and by what. */
+function accessLine(config: Config): string {
+  if (config.auth === "tokens") return 'callers show a token of "metering tokens create"';
+  const may = servesAdminApi(config) ? "record, read and void" : "record and read";
+  const open = `OPEN, no credentials: whoever reaches these ports may ${may} any customer's usage`;
+  if (trustsLoopback(config))
+    return `${open}. They are on loopback only: none but this machine's users and programs do`;
+  return `${open}. METERING_ALLOW_UNAUTHENTICATED is set: other machines may reach them too`;
 }
 
 function stripeLine({ simulatorUrl, config }: DevSummary): string {

@@ -13,6 +13,7 @@ import { postgresInvoicedPeriods } from "../postgres/invoiced-periods.ts";
 import { postgresLease } from "../postgres/lease.ts";
 import { postgresLimitLedger } from "../postgres/limit-ledger.ts";
 import { databaseNowMs, maintainPartitions } from "../postgres/partitions.ts";
+import { prune, prunedBefore } from "../postgres/prune.ts";
 import { postgresReports } from "../postgres/reports.ts";
 import { openStripe } from "../stripe/client.ts";
 import { stripeMeterEvents } from "../stripe/meter-events.ts";
@@ -138,6 +139,7 @@ export function openStripeOf(config: Config): ReturnType<typeof openStripe> {
 
 /** Several processes at it do no harm: each step is idempotent. */
 async function maintain({ pool, config, logger }: Foundation, signal: AbortSignal): Promise<void> {
+  let prunedMs = Number.NEGATIVE_INFINITY;
   while (!signal.aborted) {
     try {
       const nowMs = await databaseNowMs(pool);
@@ -145,8 +147,12 @@ async function maintain({ pool, config, logger }: Foundation, signal: AbortSigna
       await forgetDeletedKeys(pool, nowMs);
       await forgetActivity(pool);
       logger.info({ made, dropped }, "kept the partitions of raw records");
+      // Once a day: it looks at every customer.
+      const beforeMs = prunedBefore(nowMs, config.reportRetentionMs);
+      if (beforeMs > prunedMs) logger.info(await prune(pool, FLUSH_LEASE, beforeMs, signal), "dropped old reports");
+      prunedMs = beforeMs;
     } catch (err) {
-      logger.error({ err }, "could not keep the partitions of raw records; will try again in an hour");
+      logger.error({ err }, "could not drop what is old, or make partitions of raw records; will try again in an hour");
     }
     await SYSTEM_CLOCK.sleep(MAINTENANCE_INTERVAL_MS, signal);
   }

@@ -37,7 +37,7 @@ export function secretsOf(config: Config): readonly string[] {
     const password = url !== undefined && URL.canParse(url) ? new URL(url).password : "";
     return password === "" ? [] : [password, decodeURIComponent(password)];
   });
-  const key = [config.stripeSecretKey, config.clientToken].filter((secret) => secret !== undefined);
+  const key = [config.stripeSecretKey, config.clientToken, config.opsToken].filter((secret) => secret !== undefined);
   const headers = config.otlpHeaders.map(([, value]) => value).filter((value) => value !== "");
   return [
     ...new Set([...key, ...headers, ...config.stripeWebhookSecrets, ...config.stripeThinWebhookSecrets, ...passwords]),

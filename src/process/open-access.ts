@@ -8,7 +8,7 @@ import { Access } from "../rpc/access.ts";
 import { DashboardTokens } from "../rpc/dashboard-tokens.ts";
 import { TokenHandlers } from "../rpc/token-handlers.ts";
 import { startLoop } from "./background.ts";
-import { servesAdminApi } from "./config/parse-config.ts";
+import { servesAdminApi, trustsLoopback } from "./config/parse-config.ts";
 import type { Foundation } from "./foundation.ts";
 import type { Closers } from "./lifecycle.ts";
 import { SYSTEM_CLOCK } from "./system-clock.ts";
@@ -33,7 +33,11 @@ export async function openAccess(foundation: Foundation, pages: OpaqueTokens, cl
   const handlers = servesAdminApi(config)
     ? new TokenHandlers({ tokens: manage, dashboards, pages, clock: SYSTEM_CLOCK })
     : undefined;
-  if (config.auth === "none") return { access: undefined, tokens: handlers };
+  if (config.auth === "none") {
+    if (trustsLoopback(config)) logger.info({}, "callers are not asked who they are: the ports are on loopback only");
+    else logger.warn({}, "callers are not asked who they are: whoever reaches the ports may do everything");
+    return { access: undefined, tokens: handlers };
+  }
   await directory.refresh();
   if (directory.size === 0) logger.warn({}, 'nobody can call yet: make an access token with "metering tokens create"');
   await startLoop(closers, "access tokens", (signal) => directory.run(signal));

@@ -1,4 +1,5 @@
 // /livez, /readyz and /metrics, for the platform that runs the service. Never reachable for callers: a port of its own.
+import { hash, timingSafeEqual } from "node:crypto";
 import { once } from "node:events";
 import type { IncomingMessage, ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
@@ -26,6 +27,8 @@ export interface OpsServerOptions {
   /** 0 for a free one. */
   readonly port: number;
   readonly checks: readonly ComponentCheck[];
+  /** Asked for by /metrics, and by /readyz before it says why a component is not ok, which may name hosts and users. Undefined: by nobody. */
+  readonly token?: string | undefined;
   /** Default: plain text. */
   readonly createServer?: CreateHttpServer;
   readonly metrics: { readonly contentType: string; metrics(): Promise<string> };
@@ -51,18 +54,26 @@ export async function startOpsServer(options: OpsServerOptions): Promise<OpsServ
     });
     return running;
   };
-  const routes = new Map<string, (response: ServerResponse) => Promise<void>>([
-    ["/livez", async (response) => send(response, 200, "text/plain", "ok\n")],
+  const isKnown = knownBy(options.token);
+  const routes: Routes = new Map<string, Route>([
+    ["/livez", async (_, response) => send(response, 200, "text/plain", "ok\n")],
     [
       "/readyz",
-      async (response) => {
+      async (request, response) => {
         const state = await readiness();
         const ready = state.ready && notReady === undefined;
-        const body = { ready, ...(notReady === undefined ? {} : { reason: notReady }), components: state.components };
+        const components = isKnown(request) ? state.components : withoutMessages(state.components);
+        const body = { ready, ...(notReady === undefined ? {} : { reason: notReady }), components };
         send(response, ready ? 200 : 503, "application/json", `${JSON.stringify(body)}\n`);
       },
     ],
-    ["/metrics", async (response) => send(response, 200, options.metrics.contentType, await options.metrics.metrics())],
+    [
+      "/metrics",
+      async (request, response) => {
+        if (isKnown(request)) send(response, 200, options.metrics.contentType, await options.metrics.metrics());
+        else send(response.setHeader("www-authenticate", "Bearer"), 401, "text/plain", "a valid token is needed\n");
+      },
+    ],
   ]);
   const server = (options.createServer ?? httpServers(undefined))(
     { requestTimeout: 10_000, maxHeaderSize: 8_192 },
@@ -88,7 +99,22 @@ export async function startOpsServer(options: OpsServerOptions): Promise<OpsServ
   };
 }
 
-type Routes = ReadonlyMap<string, (response: ServerResponse) => Promise<void>>;
+type Route = (request: IncomingMessage, response: ServerResponse) => Promise<void>;
+type Routes = ReadonlyMap<string, Route>;
+
+/** Whether a request shows the token. Digests are compared, so that the time taken tells nothing, not even the length. */
+function knownBy(token: string | undefined): (request: IncomingMessage) => boolean {
+  if (token === undefined) return () => true;
+  const expected = hash("sha256", token, "buffer");
+  return ({ headersDistinct: { authorization = [] } }) => {
+    const [, shown] = /^bearer +(\S+)$/i.exec(authorization.join(", ")) ?? [];
+    return shown !== undefined && timingSafeEqual(hash("sha256", shown, "buffer"), expected);
+  };
+}
+
+function withoutMessages(components: Readiness["components"]) {
+  return Object.fromEntries(Object.entries(components).map(([name, { message: _, ...state }]) => [name, state]));
+}
 
 async function answer(routes: Routes, request: IncomingMessage, response: ServerResponse): Promise<void> {
   const [path = ""] = (request.url ?? "").split("?");
@@ -99,7 +125,7 @@ async function answer(routes: Routes, request: IncomingMessage, response: Server
     return send(response, 405, "text/plain", "method not allowed\n");
   }
   try {
-    await route(response);
+    await route(request, response);
   } catch {
     send(response, 500, "text/plain", "internal error\n");
   }

@@ -20,6 +20,8 @@ export class Call implements CallContext {
   traceparent: string | undefined;
   /** Set by the edge before anything is done, where callers are authenticated. */
   caller: Caller = ANYBODY;
+  /** Whether the edge did so before the request was read. */
+  wasLetIn = false;
   /** Looked at when somebody asks: most calls never need any. */
   readonly header: HeaderReader;
   readonly #watch: HangUpWatch;

@@ -77,16 +77,36 @@ const CHANNEL_OPTIONS = {
   "grpc.use_local_subchannel_pool": 1,
 };
 
-/** metering.v1.MeteringService at one address, plain text. Calls reject with CallFailure and nothing else. */
+/** How a client connects by TLS. PEM. */
+export interface ClientTls {
+  /** Authorities of the service's certificate. Undefined: those that Node brings along. */
+  readonly ca?: Buffer | undefined;
+  /** Shown to a port that asks for a certificate; the two go together. */
+  readonly cert?: Buffer | undefined;
+  readonly key?: Buffer | undefined;
+}
+
+export interface MeteringClientOptions {
+  /** What to be known by. */
+  readonly token?: string | undefined;
+  /** Undefined: plain text. */
+  readonly tls?: ClientTls | undefined;
+}
+
+/** metering.v1.MeteringService at one address. Calls reject with CallFailure and nothing else. */
 export class MeteringClient {
   readonly #client: Client;
   readonly #clock: Clock;
   readonly #metadata = new Metadata();
 
-  /** `target`: host:port; `token`: what to be known by. Connects with the first call. */
-  constructor(target: string, clock: Clock, token?: string) {
+  /** `target`: host:port, whose host the service's certificate must name. Connects with the first call. Throws where `tls` cannot be used. */
+  constructor(target: string, clock: Clock, { token, tls }: MeteringClientOptions = {}) {
     if (token !== undefined) this.#metadata.set("authorization", `Bearer ${token}`);
-    this.#client = new Client(target, credentials.createInsecure(), CHANNEL_OPTIONS);
+    const channel =
+      tls === undefined
+        ? credentials.createInsecure()
+        : credentials.createSsl(tls.ca, tls.key ?? null, tls.cert ?? null);
+    this.#client = new Client(target, channel, CHANNEL_OPTIONS);
     this.#clock = clock;
   }
 

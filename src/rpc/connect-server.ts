@@ -9,7 +9,13 @@ import {
 } from "node:http";
 import type { AddressInfo } from "node:net";
 import { createRegistry, type Message } from "@bufbuild/protobuf";
-import { ConnectError, type ConnectRouter, type HandlerContext } from "@connectrpc/connect";
+import {
+  ConnectError,
+  type ConnectRouter,
+  createContextKey,
+  createContextValues,
+  type HandlerContext,
+} from "@connectrpc/connect";
 import { connectNodeAdapter } from "@connectrpc/connect-node";
 import {
   BadRequestSchema,
@@ -60,6 +66,10 @@ const JSON_OPTIONS = {
   ignoreUnknownFields: false,
 };
 
+/** What a call of the adapter's stems from, and what it is to the edge. */
+const INCOMING = createContextKey<IncomingMessage | undefined>(undefined);
+const CALL = createContextKey<Call | undefined>(undefined);
+
 /** A request must have come in whole by then. */
 const REQUEST_TIMEOUT_MS = 30_000;
 const HEADERS_TIMEOUT_MS = 10_000;
@@ -81,6 +91,8 @@ export class ConnectServer {
       },
       readMaxBytes: MESSAGE_MAX_BYTES,
       jsonOptions: JSON_OPTIONS,
+      contextValues: (request) => createContextValues().set(INCOMING, request as IncomingMessage),
+      requestGate: (context) => this.#letIn(context),
       fallback: (request, response) => {
         (options.fallback ?? notFound)(request as IncomingMessage, response as ServerResponse);
       },
@@ -169,6 +181,18 @@ export class ConnectServer {
     });
   }
 
+  /** Before a byte of the body is read: whoever may not call has nothing decompressed, decoded or kept here. */
+  async #letIn(context: HandlerContext): Promise<void> {
+    const call = makeCall(context);
+    context.values.set(CALL, call);
+    try {
+      // Those of scopes.ts, by their names in the proto.
+      await this.#edge.letIn(context.method.name as RpcName, call);
+    } catch (error) {
+      throw toConnectError(error);
+    }
+  }
+
   async #unary<O>(
     rpc: RpcName,
     request: Message,
@@ -204,13 +228,18 @@ export class ConnectServer {
   }
 }
 
-function callOf(request: Message, context: HandlerContext): Call {
-  const { signal } = context;
+/** Headers as they came: the adapter's drop all but the first of some that came twice, and so might see another than a proxy saw. */
+function makeCall({ signal, values }: HandlerContext): Call {
   const watch: HangUpWatch = (hungUp) => {
     if (signal.aborted) hungUp();
     else signal.addEventListener("abort", hungUp, { once: true });
   };
-  const call = new Call(watch, (name) => context.requestHeader.get(name) ?? undefined);
+  return new Call(watch, (name) => values.get(INCOMING)?.headersDistinct[name]?.join(", "));
+}
+
+function callOf(request: Message, { values }: HandlerContext): Call {
+  const call = values.get(CALL);
+  if (call === undefined) throw new Error("a call came past the gate");
   call.request = request;
   return call;
 }

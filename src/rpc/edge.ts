@@ -107,6 +107,31 @@ export class Edge {
     this.#deadlines = new Deadlines(() => options.clock.monotonicMs());
   }
 
+  /**
+   * Lets the caller in, or not, by its headers alone: before a transport reads and decodes the request. unary() and stream() then only look
+   * whether it still holds. Undefined where that is known at once. Throws or rejects with FailedCall.
+   */
+  letIn(rpc: RpcName, call: Call): Promise<void> | undefined {
+    const startedMs = this.#options.clock.monotonicMs();
+    const fail = (error: unknown): never => {
+      const span = this.#startSpan(rpc, call);
+      const failed = this.#fail(rpc, call, startedMs, error);
+      if (span !== undefined) endSpan(span, failed);
+      throw failed;
+    };
+    const passed = () => {
+      call.wasLetIn = true;
+    };
+    try {
+      const admitted = this.#admit(rpc, call);
+      if (admitted !== undefined) return admitted.then(passed, fail);
+    } catch (error) {
+      fail(error);
+    }
+    passed();
+    return undefined;
+  }
+
   /** Runs a unary call to its end or its deadline. `timeoutMs`: what the caller left of its own deadline, undefined where it set none. */
   unary<T>(rpc: RpcName, call: Call, timeoutMs: number | undefined, work: () => Promise<T>): Promise<T> {
     const { clock, limits, observer } = this.#options;
@@ -236,7 +261,13 @@ export class Edge {
 
   /** Finds out who calls. Undefined where that is known at once. Throws or rejects where the caller may not make this call. */
   #admit(rpc: RpcName, call: Call): Promise<void> | undefined {
-    const caller = this.#options.access?.admit(call.header);
+    const { access } = this.#options;
+    if (call.wasLetIn) {
+      // Meanwhile the request came in, at the caller's leisure.
+      if (access?.holds(call.caller) === false) throw unauthenticated();
+      return undefined;
+    }
+    const caller = access?.admit(call.header);
     if (caller === undefined) return undefined;
     const letIn = (known: Caller) => {
       call.caller = known;

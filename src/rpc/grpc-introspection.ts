@@ -21,14 +21,15 @@ export class GrpcIntrospection {
 
   readonly #services: readonly DescService[];
 
-  /** Of a server that serves these. Starts NOT_SERVING. */
-  constructor(server: Server, services: readonly DescService[]) {
+  /** Of a server that serves these. Starts NOT_SERVING. Without `reflection` its RPCs are UNIMPLEMENTED. */
+  constructor(server: Server, services: readonly DescService[], reflection: boolean) {
     this.#services = services;
     this.setServing(false);
     const tracked: Pick<Server, "addService"> = {
       addService: (service, implementation) => server.addService(service, this.#track(implementation)),
     };
     this.#health.addToServer(tracked);
+    if (!reflection) return;
     // error_details is imported by nobody, but travels inside google.protobuf.Any: clients look it up to print errors.
     const files = [...services.map(({ file }) => file), file_google_rpc_error_details].flatMap(withImports);
     const fileDescriptorProtos = [...new Set(files)].map((file) => {

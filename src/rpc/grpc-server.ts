@@ -12,7 +12,6 @@ import {
   type ServerCredentials,
   type ServerUnaryCall,
   type ServerWritableStream,
-  type ServiceError,
   type sendUnaryData,
 } from "@grpc/grpc-js";
 import { StatusSchema } from "../../gen/google/rpc/status_pb.ts";
@@ -30,6 +29,7 @@ import { Call, type HangUpWatch } from "./call.ts";
 import { Edge, type EdgeOptions, FailedCall, type RpcName } from "./edge.ts";
 import { toErrorStatus, toStatusMessage } from "./error-status.ts";
 import { grpcCredentials } from "./grpc-credentials.ts";
+import { GrpcGate, type GrpcStatus, headerReader } from "./grpc-gate.ts";
 import { GrpcIntrospection } from "./grpc-introspection.ts";
 import { encodeMessage, grpcServiceDefinition, rememberingEncoder } from "./grpc-service.ts";
 import type { MeteringHandlers } from "./handlers.ts";
@@ -66,14 +66,17 @@ export interface GrpcServerOptions extends Omit<EdgeOptions, "transport"> {
   readonly operations?: OperationsHandlers | undefined;
   readonly tokens?: TokenHandlers | undefined;
   readonly connection: GrpcConnectionOptions;
+  /** Whether strangers are told which services and messages there are. Default: yes. */
+  readonly reflection?: boolean;
   /** Undefined: plain text. */
   readonly certificates?: Certificates | undefined;
 }
 
-/** metering.v1.MeteringService, metering.admin.v1.AdminService where it is wanted, health and reflection. Those two are for everybody: they tell nothing of anybody's usage. */
+/** metering.v1.MeteringService, metering.admin.v1.AdminService where it is wanted, health, and reflection where that is. Those two are for everybody: they tell nothing of anybody's usage. */
 export class GrpcServer {
   readonly #server: Server;
   readonly #edge: Edge;
+  readonly #gate: GrpcGate;
   readonly #clock: Clock;
   readonly #credentials: ServerCredentials;
   readonly #introspection: GrpcIntrospection;
@@ -83,6 +86,7 @@ export class GrpcServer {
   constructor(options: GrpcServerOptions) {
     const { handlers, admin, keys, operations, tokens, connection } = options;
     this.#edge = new Edge({ ...options, transport: "grpc" });
+    this.#gate = new GrpcGate(this.#edge, toServiceError);
     this.#clock = options.clock;
     this.#credentials = grpcCredentials(options.certificates);
     this.#server = new Server({
@@ -92,6 +96,7 @@ export class GrpcServer {
       "grpc.keepalive_timeout_ms": connection.keepaliveTimeoutMs,
       // Per-call bookkeeping for a debugging service that is not served.
       "grpc.enable_channelz": 0,
+      interceptors: options.access === undefined ? [] : [this.#gate.intercept],
     });
     const { method } = MeteringService;
     this.#server.addService(grpcServiceDefinition(MeteringService), {
@@ -114,7 +119,7 @@ export class GrpcServer {
       ...(operations === undefined ? [] : [OperationsService]),
       ...(tokens === undefined ? [] : [TokenService]),
     ];
-    this.#introspection = new GrpcIntrospection(this.#server, services);
+    this.#introspection = new GrpcIntrospection(this.#server, services, options.reflection ?? true);
   }
 
   #addAdmin(admin: AdminHandlers): void {
@@ -203,6 +208,16 @@ export class GrpcServer {
     this.#server.forceShutdown();
   }
 
+  #callOf(grpcCall: ServerUnaryCall<Buffer, Buffer> | ServerWritableStream<Buffer, Buffer>): Call {
+    const watch: HangUpWatch = (hungUp) => {
+      if (grpcCall.cancelled) hungUp();
+      else grpcCall.on("cancelled", hungUp);
+    };
+    const call = new Call(watch, headerReader(grpcCall.metadata));
+    this.#gate.pass(call, grpcCall.metadata);
+    return call;
+  }
+
   #unary<I extends DescMessage, O extends DescMessage>(
     rpc: RpcName,
     method: DescMethodUnary<I, O>,
@@ -210,7 +225,7 @@ export class GrpcServer {
   ) {
     const encode = rememberingEncoder(method.output);
     return (grpcCall: ServerUnaryCall<Buffer, Buffer>, callback: sendUnaryData<Buffer>) => {
-      const call = callOf(grpcCall);
+      const call = this.#callOf(grpcCall);
       const work = () => {
         const request = decode(method.input, call, grpcCall.request);
         this.#edge.requireCustomer(rpc, call);
@@ -229,7 +244,7 @@ export class GrpcServer {
     handle: (request: MessageShape<I>, context: CallContext) => AsyncIterable<MessageShape<O>>,
   ) {
     return async (grpcCall: ServerWritableStream<Buffer, Buffer>) => {
-      const call = callOf(grpcCall);
+      const call = this.#callOf(grpcCall);
       let release = () => {};
       call.signal.addEventListener("abort", () => release(), { once: true });
       try {
@@ -272,24 +287,13 @@ async function* encodeEach<Desc extends DescMessage>(desc: Desc, messages: Async
   for await (const message of messages) yield encodeMessage(desc, message);
 }
 
-function callOf(grpcCall: ServerUnaryCall<Buffer, Buffer> | ServerWritableStream<Buffer, Buffer>): Call {
-  const watch: HangUpWatch = (hungUp) => {
-    if (grpcCall.cancelled) hungUp();
-    else grpcCall.on("cancelled", hungUp);
-  };
-  return new Call(watch, (name) => {
-    const values = grpcCall.metadata.get(name);
-    return values.length === 0 ? undefined : values.join(", ");
-  });
-}
-
 /** Milliseconds that the caller left of its own deadline; undefined where it set none. */
 function timeoutMsOf(call: ServerUnaryCall<Buffer, Buffer>, clock: Clock): number | undefined {
   const deadline = call.getDeadline();
   return deadline === Infinity ? undefined : Math.max(Number(deadline) - clock.nowMs(), 0);
 }
 
-function toServiceError(error: unknown): Partial<ServiceError> {
+function toServiceError(error: unknown): GrpcStatus {
   const status = error instanceof FailedCall ? error.status : toErrorStatus(error);
   const metadata = new Metadata();
   metadata.set("grpc-status-details-bin", encodeMessage(StatusSchema, toStatusMessage(status)));

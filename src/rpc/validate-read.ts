@@ -26,7 +26,7 @@ const PAGE_SIZE_DEFAULT = 100;
 const PAGE_SIZE_MAX = 1000;
 /** Tokens carry the values of the dimensions asked for, so they are long where those are. */
 const TOKEN_MAX_BYTES = 32_768;
-const UPDATE_INTERVAL = { minMs: 50, maxMs: MINUTE_MS, defaultMs: 250 };
+const UPDATE_INTERVAL = { minMs: 50, maxMs: MINUTE_MS, defaultMs: 100 };
 const HEARTBEAT_INTERVAL = { minMs: 1000, maxMs: MINUTE_MS, defaultMs: 15_000 };
 /** 9999-12-31T23:59:59Z, the last second of a protobuf Timestamp. */
 const TIMESTAMP_MAX_S = 253_402_300_799n;

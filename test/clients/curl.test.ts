@@ -1,6 +1,8 @@
 // curl speaks Connect: JSON over plain HTTP.
-import { afterAll, beforeAll, expect, type TestContext, test } from "vitest";
+import { afterAll, beforeAll, expect, type TestContext, test, vi } from "vitest";
+import { runCommand } from "../support/command.ts";
 import { type RunningService, startService } from "../support/service.ts";
+import { startTlsService } from "../support/tls-service.ts";
 import { findCurl, requireTool, runTool, type Tool } from "./tools.ts";
 
 let tool: Tool;
@@ -47,6 +49,33 @@ test("is told everything that is wrong with a record", async (context) => {
   const fields = Buffer.from(badRequest.value, "base64").toString("latin1");
   expect(fields).toContain("record.idempotency_key");
   expect(fields).toContain("record.measurements[0].quantity");
+});
+
+test("by TLS with a token, which curl takes from a file and not from its arguments", {
+  timeout: 180_000,
+}, async (context) => {
+  const path = requireTool(tool, context);
+  const service = await startTlsService(() => ({ METERING_AUTH: "tokens" }));
+  context.onTestFinished(() => service.close());
+  const args = ["tokens", "create", "curl", "--scopes", "read", "--customers", "curl", "--json"];
+  const { secret } = JSON.parse((await runCommand(args, service.environment)).stdout);
+  service.write("headers", `authorization: Bearer ${secret}\n`);
+  const read = async (...more: string[]) => {
+    const address = `https://localhost:${service.ports.http}/metering.v1.MeteringService/GetUsage`;
+    const json = ["-H", "content-type: application/json", "-d", '{"customerId":"curl"}'];
+    return runTool(path, ["-sS", "-o", "-", "-w", "\n%{http_code}", ...json, ...more, address]);
+  };
+  const trusting = ["--cacert", service.path("ca.pem")];
+  await vi.waitFor(
+    async () => {
+      const { stdout } = await read(...trusting, "-H", `@${service.path("headers")}`);
+      expect(stdout.toString()).toMatch(/\n200$/);
+    },
+    { timeout: 60_000, interval: 200 },
+  );
+  expect((await read(...trusting)).stdout.toString()).toMatch(/\n401$/);
+  // Not trusted: curl's exit code 60.
+  expect((await read()).exitCode).toBe(60);
 });
 
 function url(rpc: string): string {

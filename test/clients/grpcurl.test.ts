@@ -1,6 +1,8 @@
 // grpcurl knows nothing of the service but what reflection tells it.
-import { afterAll, beforeAll, expect, type TestContext, test } from "vitest";
+import { afterAll, beforeAll, expect, type TestContext, test, vi } from "vitest";
+import { runCommand } from "../support/command.ts";
 import { type RunningService, startService } from "../support/service.ts";
+import { startTlsService } from "../support/tls-service.ts";
 import { findGrpcurl, requireTool, runTool, type Tool } from "./tools.ts";
 
 let tool: Tool;
@@ -62,6 +64,31 @@ test("is told everything that is wrong with a record", async (context) => {
   expect(stderr).toContain("Code: InvalidArgument");
   for (const detail of ["INVALID_RECORD", "record.idempotency_key", "record.measurements[0].quantity"])
     expect(stderr).toContain(detail);
+});
+
+test("by TLS with a token out of its environment, where reflection is switched on", {
+  timeout: 180_000,
+}, async (context) => {
+  const path = requireTool(tool, context);
+  const settings = { METERING_AUTH: "tokens", METERING_GRPC_REFLECTION: "true" };
+  const service = await startTlsService(() => settings);
+  context.onTestFinished(() => service.close());
+  const args = ["tokens", "create", "grpcurl", "--scopes", "read", "--customers", "grpcurl", "--json"];
+  const { secret } = JSON.parse((await runCommand(args, service.environment)).stdout);
+  const read = (...more: string[]) => {
+    const flags = ["-cacert", service.path("ca.pem"), ...more, "-d", '{"customer_id":"grpcurl"}'];
+    const rpc = [`localhost:${service.ports.grpc}`, "metering.v1.MeteringService/GetUsage"];
+    return runTool(path, [...flags, ...rpc], { environment: { METERING_TOKEN: secret } });
+  };
+  await vi.waitFor(
+    async () => {
+      // grpcurl fills in the environment's value itself, so that it is in no list of processes.
+      const { exitCode, stderr } = await read("-expand-headers", "-H", "authorization: Bearer \u0024{METERING_TOKEN}");
+      expect(exitCode, stderr).toBe(0);
+    },
+    { timeout: 60_000, interval: 200 },
+  );
+  expect((await read()).stderr).toContain("Code: Unauthenticated");
 });
 
 function call(context: TestContext, request: object, method: string, ...flags: string[]) {

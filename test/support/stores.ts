@@ -1,4 +1,4 @@
-// Runs once before all test files: one PostgreSQL for the whole run, with a migrated template database to be cloned from.
+// Runs once before all test files: the page is built, and one PostgreSQL started for the whole run, with a migrated template database to be cloned from.
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -7,6 +7,7 @@ import { migrate } from "../../src/postgres/migrate.ts";
 import { openPool } from "../../src/postgres/pool.ts";
 import { startEmbeddedPostgres } from "../../src/process/embedded/embedded-postgres.ts";
 import { installChromiumIfMissing, installRedisIfMissing } from "./install-packages.ts";
+import { buildPage } from "./page.ts";
 
 declare module "vitest" {
   interface ProvidedContext {
@@ -21,6 +22,8 @@ export const TEMPLATE = "metering_template";
 export default async function setup(project: TestProject): Promise<() => Promise<void>> {
   installRedisIfMissing();
   installChromiumIfMissing();
+  // Here, since a service that starts while another test builds would find half of it.
+  await buildPage();
   const dataDir = mkdtempSync(join(tmpdir(), "metering-test-postgres-"));
   // What the tests prove of durability they prove on servers of their own; here speed is worth more than the data.
   const server = await startEmbeddedPostgres({ dataDir, settings: { fsync: "off", max_connections: "300" } });

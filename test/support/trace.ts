@@ -1,5 +1,5 @@
 // The LLM trace that end-to-end tests replay.
-import { existsSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -31,6 +31,20 @@ export function fullTrace(): Trace {
   if (existsSync(AZURE.file)) return AZURE;
   process.stderr.write(`${AZURE.file} is not there: replaying a made-up trace of the same size\n`);
   return madeUpTrace(AZURE.records);
+}
+
+/** Its first so many rows; the file goes when the current test ends. */
+export function startOfTrace(records: number): Trace {
+  const [header = "", ...rows] = readFileSync(fullTrace().file, "utf8")
+    .split("\r\n")
+    .slice(0, records + 1);
+  const sumOf = (column: number) => rows.reduce((sum, row) => sum + Number(row.split(",")[column]), 0);
+  return {
+    file: writeTrace([header, ...rows].join("\r\n")),
+    records: rows.length,
+    inputTokens: sumOf(1),
+    outputTokens: sumOf(2),
+  };
 }
 
 /** So many rows over 57 minutes, the same at every call; the file goes when the current test ends. */

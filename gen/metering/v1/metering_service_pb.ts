@@ -444,7 +444,7 @@ export type StreamUsageRequest = Message<"metering.v1.StreamUsageRequest"> & {
   resumeToken: Uint8Array;
 
   /**
-   * Shortest time between two updates; 50 ms..60 s, unset means 250 ms.
+   * Shortest time between two updates; 50 ms..60 s, unset means 100 ms.
    *
    * @generated from field: google.protobuf.Duration min_update_interval = 7;
    */

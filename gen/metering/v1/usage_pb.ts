@@ -272,7 +272,8 @@ export type BillingState = Message<"metering.v1.BillingState"> & {
   entitled: boolean;
 
   /**
-   * Quantity accepted by Stripe, per Stripe meter event name, in the period asked for.
+   * Quantity accepted by Stripe, per Stripe meter event name, in the period asked for; without what was reported so long ago that the service
+   * no longer keeps its reports (400 days at least). Totals have no such end.
    *
    * @generated from field: map<string, int64> reported = 3;
    */

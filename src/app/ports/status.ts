@@ -28,6 +28,15 @@ export interface Status {
     /** At most ten, in order. */
     readonly unmappedExamples: readonly string[];
   };
+  /**
+   * Who used something in the last quarter of an hour and has no subscription that is known here: Stripe counts what they use, and no invoice
+   * bills it.
+   */
+  readonly unsubscribed: {
+    readonly customers: number;
+    /** At most ten, in order. */
+    readonly examples: readonly string[];
+  };
   /** Those that are not settled, and what was accepted of late. */
   readonly reports: Readonly<Record<"planned" | "sending" | "unknown" | "sent" | "held" | "acceptedLastDay", number>>;
   readonly deadlines: readonly Deadline[];

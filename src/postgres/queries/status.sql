@@ -1,4 +1,4 @@
--- One JSON object; see app/ports/status.ts. Primary key of customer_activity; indexes pending_window_unplanned, report_due, report_unreconciled,
+-- One JSON object; see app/ports/status.ts. Primary key of customer_activity and account; indexes subscription_customer, pending_window_unplanned, report_due, report_unreconciled,
 -- report_held, report_accepted, report_late, drift_open, invoiced_period_unclosed.
 WITH closed AS (
   SELECT min(coalesce(watermark, 'epoch')) AS watermark FROM shard, deployment WHERE deployment.intake = 'redis'
@@ -28,6 +28,17 @@ SELECT json_build_object(
     || jsonb_build_object('unmappedExamples', ARRAY(
       SELECT DISTINCT p.customer_id FROM pending_window p LEFT JOIN account a USING (customer_id)
       WHERE p.total <> p.reported AND a.customer_id IS NULL AND p.customer_id NOT LIKE 'cus\_%' ORDER BY 1 LIMIT 10)),
+  'unsubscribed', (
+    SELECT json_build_object('customers', count(*), 'examples', coalesce((array_agg(customer_id ORDER BY customer_id))[1:10], '{}'))
+    FROM (
+      SELECT DISTINCT used.customer_id
+      FROM customer_activity used LEFT JOIN account a USING (customer_id)
+      WHERE used.minute >= date_trunc('minute', now()) - interval '15 minutes'
+        AND (a.customer_id IS NOT NULL OR used.customer_id LIKE 'cus\_%')
+        AND NOT EXISTS (
+          SELECT FROM subscription s
+          WHERE s.stripe_customer_id = coalesce(a.stripe_customer_id, used.customer_id)
+            AND s.status NOT IN ('canceled', 'incomplete', 'incomplete_expired'))) AS u),
   'reports', (
     SELECT json_build_object('planned', count(*) FILTER (WHERE state = 'planned'), 'sending', count(*) FILTER (WHERE state = 'sending'),
       'unknown', count(*) FILTER (WHERE state = 'unknown'))

@@ -2,13 +2,13 @@
 import { Command, InvalidArgumentError, Option } from "commander";
 import { postgresFlushRequests } from "../../postgres/flush-requests.ts";
 import { openPool } from "../../postgres/pool.ts";
-import { MeteringClient } from "../../rpc/client.ts";
 import { parseDuration } from "../config/duration.ts";
 import { processEnvironment } from "../config/environment.ts";
 import { readMeterCatalog } from "../config/meter-catalog.ts";
 import { type Config, ConfigError, type Environment, parseConfig } from "../config/parse-config.ts";
 import { serviceEnvironment } from "../dev-directory.ts";
 import { FLUSH_LEASE, openStripeOf } from "../flush-role.ts";
+import { CONNECTION_OPTIONS, type Connection, type ConnectionOptions, openConnection } from "../replay/connection.ts";
 import { disagreements, type ReplayOutcome, toJson, toTable } from "../replay/outcome.ts";
 import { UnreachableError } from "../replay/patience.ts";
 import { type ReplayParts, replay } from "../replay/replay.ts";
@@ -18,19 +18,17 @@ import { surveyTrace, TraceError, type TraceSurvey } from "../replay/trace.ts";
 import { checkSpan, INPUT_METER, OUTPUT_METER } from "../replay/workload.ts";
 import { SYSTEM_CLOCK } from "../system-clock.ts";
 
-interface Options {
+interface Options extends ConnectionOptions {
   readonly customers: number;
   readonly seed: number;
   readonly repeat: number;
   readonly concurrency: number;
   readonly batch?: number;
   readonly rate?: number;
-  readonly target?: readonly string[];
   readonly wait: number;
   readonly json?: true;
 }
 
-const CONNECT_TIMEOUT_MS = 5_000;
 const EXIT_DIFFERS = 1;
 const EXIT_UNREACHABLE = 3;
 /** Differences shown; the rest is counted. */
@@ -42,6 +40,7 @@ const WAIT = new Option("--wait <duration>", "give up when nothing has moved for
 
 export function buildCommand(): Command {
   const command = new Command("replay");
+  for (const option of CONNECTION_OPTIONS) command.addOption(option);
   return command
     .description(
       "Records every row of an LLM trace over gRPC, as a backend would: with keys, deadlines and retries. Then reads everything back, from " +
@@ -55,14 +54,14 @@ export function buildCommand(): Command {
     .option("--rate <n>", "records a second; as fast as the service takes them if not given", integer(1, 1_000_000))
     .option("--concurrency <n>", "calls under way at a time, times --repeat, 1..1000", integer(1, 1000), 64)
     .option("--batch <n>", "records a call, 1..1000; without it RecordUsage one by one", integer(1, 1000))
-    .option("--target <host:port,...>", "where the service is; several are called in turn", targets)
     .addOption(WAIT)
     .option("--json", "print one JSON object")
     .addHelpText(
       "after",
       `
-Settings: METERING_HOST and GRPC_PORT (or --target), STRIPE_SECRET_KEY, STRIPE_API_BASE, METERING_CONFIG, and DATABASE_URL, to ask for a
-flush; what is not set is taken from the "metering dev" that runs on METERING_DATA_DIR.
+Settings: METERING_HOST and GRPC_PORT (or --target), METERING_TOKEN, STRIPE_SECRET_KEY, STRIPE_API_BASE, METERING_CONFIG, and DATABASE_URL,
+to ask for a flush; what is not set is taken from the "metering dev" that runs on METERING_DATA_DIR.
+The token, of the scopes record and read, is never an argument: those are in every list of processes.
 Exit codes: 0 every sum is equal, 1 some sum differs or a record was refused, 2 bad arguments, trace or configuration,
 3 the service cannot be reached.
 Example: metering replay azure-llm-2023-code.csv --repeat 2 --json`,
@@ -106,9 +105,10 @@ async function run(file: string, survey: TraceSurvey, options: Options, config: 
   for (const meter of [INPUT_METER, OUTPUT_METER])
     if (!catalog.meters.has(meter))
       throw new ConfigError([`${config.catalogFile} has no meter "${meter}"; traces need it`]);
-  const targets = options.target ?? [configuredTarget(config)];
-  const clients = targets.map((target) => new MeteringClient(target, SYSTEM_CLOCK, config.clientToken));
+  const connection: Connection = openConnection(options, config);
+  const { clients, targets } = connection;
   const tell = new Teller(process.stderr);
+  if (connection.warning !== "") tell.note(connection.warning);
   const { batch, rate, wait, ...rest } = options;
   const how = { ...rest, file, survey, batchSize: batch, recordsPerSecond: rate, standstillMs: wait };
   const parts: ReplayParts = {
@@ -121,7 +121,7 @@ async function run(file: string, survey: TraceSurvey, options: Options, config: 
     tell,
   };
   try {
-    await requireConnection(clients);
+    await connection.ready();
     return show(await replay(how, parts), options.json === true, tell);
   } catch (cause) {
     if (!(cause instanceof UnreachableError) && !(cause instanceof RefusedRecordError)) throw cause;
@@ -141,14 +141,6 @@ function show(outcome: ReplayOutcome, asJson: boolean, tell: Teller): number {
   tell.end();
   process.stdout.write(asJson ? `${toJson(outcome)}\n` : toTable(outcome));
   return differences.length === 0 ? 0 : EXIT_DIFFERS;
-}
-
-async function requireConnection(clients: readonly MeteringClient[]): Promise<void> {
-  try {
-    await Promise.any(clients.map((client) => client.waitUntilConnected(CONNECT_TIMEOUT_MS)));
-  } catch (cause) {
-    throw new UnreachableError(`no connection within ${CONNECT_TIMEOUT_MS / 1000} s`, { cause });
-  }
 }
 
 /** As `metering flush` does; false where the database cannot be had, which a backend never needs. */
@@ -172,10 +164,6 @@ async function requestFlush(databaseUrl: string | undefined): Promise<boolean> {
   }
 }
 
-function configuredTarget({ host, grpcPort }: Config): string {
-  return `${host.includes(":") ? `[${host}]` : host}:${grpcPort}`;
-}
-
 function integer(min: number, max: number): (text: string) => number {
   return (text) => {
     const value = /^\d{1,10}$/.test(text) ? Number(text) : Number.NaN;
@@ -188,10 +176,4 @@ function duration(text: string): number {
   const valueMs = parseDuration(text);
   if (valueMs !== undefined && valueMs >= 1_000) return valueMs;
   throw new InvalidArgumentError("Must be a duration such as 30s or 5m, 1s at least.");
-}
-
-function targets(text: string): readonly string[] {
-  const addresses = text.split(",").map((address) => address.trim());
-  if (addresses.every((address) => /^(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+):\d{1,5}$/.test(address))) return addresses;
-  throw new InvalidArgumentError("Must be host:port, several separated by commas.");
 }

@@ -3,33 +3,36 @@ import { Command } from "commander";
 import type { Status } from "../../app/ports/status.ts";
 import { readStatus } from "../../postgres/status.ts";
 import { withDatabase } from "../command-database.ts";
+import { describeStores, readStores, type StoresReport } from "../stores-report.ts";
 
 export function buildCommand(): Command {
   return new Command("status")
     .description(
-      "Shows who leads, how far the drain has come, what waits for Stripe, what is held and why, what may be lost, what was refused.",
+      "Shows who leads, how far the drain has come, what waits for Stripe, what is held and why, what may be lost, what was refused, " +
+        "and whether the stores keep what they acknowledge.",
     )
     .option("--json", "print one JSON object")
     .addHelpText(
       "after",
       `
-Settings: DATABASE_URL; without it, the database of the "metering dev" that runs on METERING_DATA_DIR.
-Exit codes: 0 shown, 1 the database cannot be read, 2 the configuration is wrong.
+Settings: DATABASE_URL and, where there is one, REDIS_URL; without DATABASE_URL, the stores of the "metering dev" that runs on METERING_DATA_DIR.
+Exit codes: 0 shown, also where Redis does not answer, 1 the database cannot be read, 2 the configuration is wrong.
 Example: metering status --json | jq .held`,
     )
     .action((options: { json?: true }) =>
-      withDatabase("status", async ({ pool }) => {
-        const status = await readStatus(pool);
-        process.stdout.write(options.json ? `${JSON.stringify(status)}\n` : describe(status));
+      withDatabase("status", async ({ pool, config }) => {
+        const [status, stores] = await Promise.all([readStatus(pool), readStores(pool, config.redisUrl)]);
+        process.stdout.write(options.json ? `${JSON.stringify({ ...status, stores })}\n` : describe(status, stores));
       }),
     );
 }
 
-function describe(status: Status): string {
+function describe(status: Status, stores: StoresReport): string {
   const { pending, reports, stripeEvents } = status;
   const refused = Object.entries(status.refusedRecords).map(([reason, records]) => `${records} ${reason}`);
   const lines = [
     ["intake", `${status.intake ?? "never started"}, ${status.shards} shards`],
+    ...describeStores(stores),
     ["usage", throughputLine(status.throughput)],
     ["drain", drainLine(status)],
     ["leader", status.leader === null ? "NONE" : `${status.leader.holder}, epoch ${status.leader.epoch}`],
@@ -38,6 +41,7 @@ function describe(status: Status): string {
       `${pending.windows} windows${pending.oldestWindowStart ? `, oldest ${pending.oldestWindowStart}` : ""}`,
     ],
     ["unmapped", unmappedLine(pending)],
+    ["unsubscribed", unsubscribedLine(status.unsubscribed)],
     [
       "reports",
       `${reports.planned} planned, ${reports.sending} sending, ${reports.unknown} unknown, ${reports.sent} sent, ${reports.held} held; ${reports.acceptedLastDay} accepted in the last day`,
@@ -58,7 +62,7 @@ function describe(status: Status): string {
     ["gaps", status.gaps.length === 0 ? "none" : String(status.gaps.length)],
     ...status.gaps.map((gap) => ["  GAP", `shard ${gap.shard}: ${gap.lostFrom ?? "the beginning"} to ${gap.lostTo}`]),
   ];
-  return lines.map(([name = "", text = ""]) => `${name.padEnd(10)}${text}\n`).join("");
+  return lines.map(([name = "", text = ""]) => `${name.padEnd(14)}${text}\n`).join("");
 }
 
 const DEADLINES = {
@@ -98,8 +102,16 @@ function lateLine({ reports, held, periodsToClose, periodsExceeded }: Status["la
 
 function unmappedLine({ unmappedCustomers, unmappedExamples }: Status["pending"]): string {
   if (unmappedCustomers === 0) return "none";
-  const more = unmappedCustomers > unmappedExamples.length ? ", ..." : "";
-  return `${unmappedCustomers} customers without a Stripe customer: ${unmappedExamples.join(", ")}${more}`;
+  return `${unmappedCustomers} customers without a Stripe customer: ${someOf(unmappedExamples, unmappedCustomers)}`;
+}
+
+function unsubscribedLine({ customers, examples }: Status["unsubscribed"]): string {
+  if (customers === 0) return "none";
+  return `${customers} customers use something and have no subscription: ${someOf(examples, customers)}`;
+}
+
+function someOf(examples: readonly string[], all: number): string {
+  return `${examples.join(", ")}${all > examples.length ? ", ..." : ""}`;
 }
 
 function throughputLine(throughput: Status["throughput"]): string {

@@ -4,11 +4,13 @@ import { Command, InvalidArgumentError } from "commander";
 import { applyRepairs, type FoundDrift, lookAtRange } from "../../app/reconcile-now.ts";
 import { TokenBucket } from "../../app/token-bucket.ts";
 import { readDeployment } from "../../postgres/deployment.ts";
+import { prunedBefore } from "../../postgres/prune.ts";
 import { postgresReconcileRequests } from "../../postgres/reconcile-requests.ts";
 import { readsPerSecondMax } from "../../stripe/rate-limits.ts";
 import { type CommandDatabase, withDatabase } from "../command-database.ts";
 import { readMeterCatalog } from "../config/meter-catalog.ts";
 import { type Config, isSandbox } from "../config/parse-config.ts";
+import { SETTINGS } from "../config/settings.ts";
 import { createFlush, FLUSH_LEASE, openStripeOf } from "../flush-role.ts";
 import { createLogger, secretsOf } from "../logger.ts";
 import { createMetrics } from "../metrics.ts";
@@ -80,6 +82,12 @@ async function reconcile(
   range: { readonly startMs: number; readonly endMs: number },
   signal: AbortSignal,
 ): Promise<Outcome | undefined> {
+  const keptFromMs = prunedBefore(SYSTEM_CLOCK.nowMs(), config.reportRetentionMs);
+  // Against what is left of them, all that Stripe counted would be somebody else's.
+  if (range.startMs < keptFromMs)
+    throw new OperatorError(
+      `reports from before ${new Date(keptFromMs).toISOString().slice(0, 10)} are not kept (${SETTINGS.reportRetentionMs.env}), so Stripe's sums of that time cannot be compared; give a later --from`,
+    );
   // What it finds it prints; what goes wrong while it leads is another matter.
   const logger = createLogger("error", secretsOf(config), process.stderr);
   const deployment = await readDeployment(pool);

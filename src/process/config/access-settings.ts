@@ -5,6 +5,7 @@ import {
   optionalPath,
   optionalText,
   PORT_KINDS,
+  parseBoolean,
   portList,
   type Setting,
   SettingProblem,
@@ -28,6 +29,16 @@ export const ACCESS_SETTINGS = {
     whenToChange: "when that service has METERING_AUTH=tokens",
     secret: true,
   }),
+  opsToken: optionalText({
+    env: "METERING_OPS_TOKEN",
+    meaning:
+      "Bearer token that `/metrics` asks for, and that `/readyz` tells a component's failure to. `/livez` and `/readyz` themselves answer probes without.",
+    defaultText: "none: whoever reaches OPS_PORT reads all of it",
+    range: "16..2048 of A-Z a-z 0-9 . _ ~ + / = -",
+    pattern: /^[\w.~+/=-]{16,2048}$/,
+    whenToChange: "always in production, unless the network or mutual TLS keeps OPS_PORT to those who may",
+    secret: true,
+  }),
   accessStaleMaxMs: duration({
     env: "METERING_ACCESS_STALE_MAX",
     meaning:
@@ -37,6 +48,18 @@ export const ACCESS_SETTINGS = {
     max: "24h",
     whenToChange: "up to go on recording through longer outages with Redis",
   }),
+  grpcReflection: {
+    ...choice({
+      env: "METERING_GRPC_REFLECTION",
+      meaning: "`true`: tell whoever reaches GRPC_PORT its services and messages, for tools such as grpcurl.",
+      fallback: "false",
+      words: ["false", "true"],
+      whenToChange: "to explore a service that asks for tokens",
+    }),
+    fallback: undefined,
+    defaultText: "`false` with METERING_AUTH=tokens; else `true`",
+    parse: parseBoolean,
+  } satisfies Setting<boolean | undefined>,
   tlsCertFile: optionalPath({
     env: "METERING_TLS_CERT",
     meaning: "Certificate and its chain, PEM. Looked at again every 5 seconds; new connections get the new one.",

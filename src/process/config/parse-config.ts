@@ -38,7 +38,9 @@ export function parseConfig(environment: Environment, required: readonly Setting
         values[name] = setting.parse(text);
       } catch (cause) {
         if (!(cause instanceof SettingProblem)) throw cause;
-        problems.push(`${setting.env} ${cause.message}${setting.secret ? "" : `, not ${JSON.stringify(text)}`}`);
+        problems.push(
+          `${setting.env} ${cause.message}${setting.secret ? "" : `, not ${JSON.stringify(withoutCredentials(text))}`}`,
+        );
         values[name] = setting.fallback;
       }
     } else {
@@ -52,6 +54,11 @@ export function parseConfig(environment: Environment, required: readonly Setting
   return config;
 }
 
+/** A URL may hold a password, in a setting that is none of a secret. */
+function withoutCredentials(text: string): string {
+  return text.replace(/\/\/[^,\s]*@/g, "//[secret]@");
+}
+
 /** A misspelled name would leave its setting at the default, unseen. */
 function unknownNames(environment: Environment): string[] {
   const known = new Set<string>(NAMES.map((name) => SETTINGS[name].env));
@@ -60,7 +67,8 @@ function unknownNames(environment: Environment): string[] {
     .map((name) => `${name} is not a setting; see \`metering check-config --help\``);
 }
 
-const LOOPBACK = /^(127\.\d{1,3}\.\d{1,3}\.\d{1,3}|::1|localhost)$/;
+/** Hosts that only this machine reaches. */
+export const LOOPBACK = /^(127\.\d{1,3}\.\d{1,3}\.\d{1,3}|::1|localhost)$/;
 
 function crossChecks(config: Config): string[] {
   const problems: string[] = [];
@@ -74,6 +82,11 @@ function crossChecks(config: Config): string[] {
     problems.push("METERING_TLS_CERT and METERING_TLS_KEY go together");
   if (config.tlsClientCaFile !== undefined && config.tlsCertFile === undefined)
     problems.push("METERING_TLS_CLIENT_CA means nothing without METERING_TLS_CERT");
+  const unguarded = config.mtlsPorts.filter((port) => !config.tlsPorts.includes(port));
+  if (config.tlsClientCaFile !== undefined && unguarded.length > 0)
+    problems.push(
+      `METERING_MTLS_PORTS has ${unguarded.join(",")}, which METERING_TLS_PORTS has not: it would ask nobody for a certificate`,
+    );
   if (config.leaseRenewMs * 3 >= config.leaseTtlMs)
     problems.push("METERING_LEASE_RENEW must be less than a third of METERING_LEASE_TTL");
   if (config.intakeMaxWaiting < config.intakeMaxBatch)
@@ -107,6 +120,24 @@ export function isSandbox({ stripeSecretKey, stripeApiBase }: Config): boolean {
 /** Whether metering.admin.v1 is served: where callers are known, unless it is switched off; else only where it is switched on. */
 export function servesAdminApi({ adminApi, auth }: Config): boolean {
   return adminApi ?? auth === "tokens";
+}
+
+/** Whether GRPC_PORT describes itself to strangers: where callers are known, only when it is switched on. */
+export function servesReflection({ grpcReflection, auth }: Config): boolean {
+  return grpcReflection ?? auth === "none";
+}
+
+/** Whether callers are trusted for being on this machine, and for nothing else. */
+export function trustsLoopback({ host, auth, allowUnauthenticated }: Config): boolean {
+  return auth === "none" && !allowUnauthenticated && LOOPBACK.test(host);
+}
+
+/** Whether strangers can reach OPS_PORT and read all of it, as far as these settings tell. */
+export function leavesOpsOpen(config: Config): boolean {
+  const { host, opsToken, tlsCertFile, tlsClientCaFile, tlsPorts, mtlsPorts } = config;
+  const asksCertificate =
+    tlsCertFile !== undefined && tlsClientCaFile !== undefined && tlsPorts.includes("ops") && mtlsPorts.includes("ops");
+  return !LOOPBACK.test(host) && opsToken === undefined && !asksCertificate;
 }
 
 /** Whether calls go to a stand-in of Stripe: nobody is billed. */

@@ -158,6 +158,8 @@ export function optionalUrl(
     fallback: undefined,
     parse(value) {
       const url = URL.canParse(value) ? new URL(value) : undefined;
+      if (url && !rest.secret && url.username + url.password !== "")
+        throw new SettingProblem("must hold no user name and no password: it is shown where settings are");
       if (url && schemes.includes(url.protocol) && url.hostname !== "") return value;
       throw new SettingProblem(`must be a URL, ${range}`);
     },
@@ -166,4 +168,10 @@ export function optionalUrl(
 
 function groupDigits(value: number): string {
   return value.toLocaleString("en-US");
+}
+
+/** Of a setting that is true or false. */
+export function parseBoolean(value: string): boolean {
+  if (value === "true" || value === "false") return value === "true";
+  throw new SettingProblem("must be true or false");
 }

@@ -7,6 +7,7 @@ import {
   optionalInteger,
   optionalText,
   optionalUrl,
+  parseBoolean,
   port,
   type Setting,
   SettingProblem,
@@ -264,6 +265,16 @@ export const SETTINGS = {
     max: "3650d",
     whenToChange: "up to answer questions about older usage record by record",
   }),
+  reportRetentionMs: duration({
+    env: "METERING_REPORT_RETENTION",
+    meaning:
+      "For how long reports to Stripe and their windows are kept, once they were reconciled, their invoice was closed and raw records are gone.",
+    fallback: "400d",
+    min: "400d",
+    max: "3650d",
+    whenToChange:
+      "up to reconcile, or show what was reported, further back; to the length and 35 days where a billing period is longer than a year",
+  }),
   paymentGraceMs: duration({
     env: "METERING_PAYMENT_GRACE",
     meaning: "How long after a failed payment a customer stays entitled.",
@@ -372,9 +383,4 @@ function parseMetadataKey(value: string): string {
   // What Stripe takes for a key.
   if (/^[^[\]]{1,40}$/u.test(value)) return value;
   throw new SettingProblem("must have 1..40 characters and no square brackets");
-}
-
-function parseBoolean(value: string): boolean {
-  if (value === "true" || value === "false") return value === "true";
-  throw new SettingProblem("must be true or false");
 }

@@ -1,10 +1,11 @@
 """Records, reads and streams usage: a whole client of the metering service, on stubs made by grpcio-tools.
 
-usage: client.py <host:port>
-Prints one JSON object a step.
+usage: client.py <host:port> [authorities.pem]
+With authorities it speaks TLS, and shows the token in METERING_TOKEN where there is one. Prints one JSON object a step.
 """
 
 import json
+import os
 import random
 import sys
 import time
@@ -59,8 +60,20 @@ def show(step, **what):
     print(json.dumps({"step": step, **what}), flush=True)
 
 
-def main(target):
-    with grpc.insecure_channel(target) as channel:
+def connect(target, authorities):
+    """A channel. A token goes with TLS alone: grpc sends call credentials over nothing else."""
+    if authorities is None:
+        return grpc.insecure_channel(target)
+    with open(authorities, "rb") as file:
+        credentials = grpc.ssl_channel_credentials(file.read())
+    token = os.environ.get("METERING_TOKEN")
+    if token:
+        credentials = grpc.composite_channel_credentials(credentials, grpc.access_token_call_credentials(token))
+    return grpc.secure_channel(target, credentials)
+
+
+def main(target, authorities=None):
+    with connect(target, authorities) as channel:
         stub = stubs.MeteringServiceStub(channel)
 
         fact = model_call("call-1", 1200, 350)
@@ -94,4 +107,4 @@ def main(target):
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(*sys.argv[1:])

@@ -35,7 +35,7 @@ const ADMIN_OF_ALL = { ...aboutOne("admin"), listed: NO };
 
 const TABLE: Record<string, Record<Credential, string>> = {
   RecordUsage: aboutOne("record"),
-  // Its items fail alone: see the test below.
+  // Its items fail alone: see customers.test.ts.
   BatchRecordUsage: { ...aboutOne("record"), elsewhere: OK },
   GetUsage: aboutOne("read"),
   CheckLimits: aboutOne("record", "read"),

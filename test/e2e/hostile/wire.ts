@@ -53,8 +53,8 @@ export function frame(type: number, flags: number, stream: number, body: Buffer,
   return Buffer.concat([head, body]);
 }
 
-/** A literal header block of a gRPC call, without compression. */
-function callHeaders(path: string): Buffer {
+/** A literal header block of a gRPC call, without compression; values are cut at 126 bytes. */
+function callHeaders(path: string, more: readonly (readonly [name: string, value: string])[] = []): Buffer {
   const literal = (name: string, value: string) =>
     Buffer.concat([
       Buffer.from([0, name.length]),
@@ -69,10 +69,48 @@ function callHeaders(path: string): Buffer {
     literal(":authority", "x"),
     literal("content-type", "application/grpc"),
     literal("te", "trailers"),
+    ...more.map(([name, value]) => literal(name, value)),
   ]);
 }
 
+/**
+ * A gRPC call of one message on a connection of its own, with headers that no library would send. Whether a message came back. `length` as
+ * claimed: with a larger one than is sent, the call stays open.
+ */
+export async function answersCall(
+  port: number,
+  path: string,
+  headers: readonly (readonly [name: string, value: string])[],
+  message: Buffer,
+  length = message.length,
+): Promise<boolean> {
+  const prefix = Buffer.alloc(5);
+  prefix.writeUInt32BE(length, 1);
+  const socket = connect(port, "127.0.0.1");
+  socket.write(PREFACE);
+  socket.write(frame(FRAME.settings, 0, 0, Buffer.alloc(0)));
+  socket.write(frame(FRAME.headers, END_HEADERS, 1, callHeaders(path, headers)));
+  socket.write(frame(FRAME.data, length === message.length ? END_STREAM : 0, 1, Buffer.concat([prefix, message])));
+  let heard = Buffer.alloc(0);
+  try {
+    for await (const part of socket) {
+      heard = Buffer.concat([heard, part as Buffer]);
+      while (heard.length >= 9 && heard.length >= 9 + heard.readUIntBE(0, 3)) {
+        const [type, flags] = [heard.readUInt8(3), heard.readUInt8(4)];
+        const isOurs = heard.readUInt32BE(5) === 1;
+        heard = heard.subarray(9 + heard.readUIntBE(0, 3));
+        if (isOurs && type === FRAME.data) return true;
+        if (isOurs && (type === FRAME.reset || (flags & END_STREAM) !== 0)) return false;
+      }
+    }
+    throw new Error("the server hung up without an answer");
+  } finally {
+    socket.destroy();
+  }
+}
+
 const END_HEADERS = 4;
+const END_STREAM = 1;
 
 /** What a connection to the gRPC port may begin with, after its preface: frames at random, and floods of the known kinds. */
 export function frames(chance: Chance): Buffer[] {

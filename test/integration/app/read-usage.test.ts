@@ -330,6 +330,38 @@ describe("StreamUsage", () => {
     clock.set(NOW_MS);
   });
 
+  test("a billing period that is renewed, or begun anew before its end, comes as a snapshot of that period alone", async () => {
+    const customerId = "cus_renewed";
+    const subscribe = (start: string, end: string) =>
+      database.pool.query(
+        `INSERT INTO subscription (subscription_id, stripe_customer_id, status, period_start, period_end)
+         VALUES ('sub_renewed', $1, 'active', $2, $3)
+         ON CONFLICT (subscription_id) DO UPDATE SET period_start = excluded.period_start, period_end = excluded.period_end`,
+        [customerId, start, end],
+      );
+    const put = (at: string, quantity: bigint) =>
+      ledger.apply([
+        usageRecord({ customerId, eventTimeMs: Date.parse(at), measurements: { input_tokens: quantity } }),
+      ]);
+    await subscribe("2026-06-01T00:00:00Z", "2026-06-15T12:07:32Z");
+    await put("2026-06-14T10:00:00Z", 1n);
+    const stream = open(watch({ customerId, over: "billing_period" }));
+    expect(quantities(await stream.next())).toEqual(["input_tokens=1", "requests=1"]);
+    await subscribe("2026-06-15T12:07:32Z", "2026-07-15T12:07:32Z");
+    const renewed = await stream.next();
+    expect(renewed).toMatchObject({ kind: "snapshot", totals: [] });
+    expect(renewed.kind === "snapshot" && renewed.interval.startMs).toBe(Date.parse("2026-06-15T12:07:32Z"));
+    clock.set(Date.parse("2026-06-20T00:00:00Z"));
+    await put("2026-06-16T00:00:00Z", 10n);
+    expect(quantities(await stream.next())).toEqual(["input_tokens=10", "requests=1"]);
+    await subscribe("2026-06-18T00:00:00Z", "2026-07-18T00:00:00Z");
+    await put("2026-06-19T00:00:00Z", 100n);
+    const begunAnew = await stream.next();
+    expect([begunAnew.kind, ...quantities(begunAnew)]).toEqual(["snapshot", "input_tokens=100", "requests=1"]);
+    await stream.close();
+    clock.set(NOW_MS);
+  });
+
   test("coalesces: a burst between two updates is one update, and the last totals are GetUsage's", async () => {
     const customerId = "cus_burst";
     const stream = open(watch({ customerId, minUpdateIntervalMs: 300 }));

@@ -31,6 +31,13 @@ async function startReported(): Promise<World> {
 }
 
 describe("it only looks", () => {
+  test("a time of which reports may be gone: exit 1, with the day from which they are kept", async () => {
+    const world = await startWorld();
+    const { exitCode, stderr } = await runCommand(["stripe", "reconcile", "--from", "2020-01-01"], world.environment);
+    expect(exitCode).toBe(1);
+    expect(stderr).toMatch(/reports from before \d{4}-\d\d-\d\d are not kept \(METERING_REPORT_RETENTION\)/);
+  });
+
   test("sums that agree: exit 0", async () => {
     const world = await startReported();
     const { exitCode, stdout, stderr } = await reconcile(world);

@@ -57,7 +57,7 @@ test("events come through as they are, and the defaults are filled in", async ()
   const stream = openStream(grpcClient(service.grpcAddress));
   const events: StreamUsageResponse[] = [];
   for await (const event of stream) events.push(event as StreamUsageResponse);
-  expect(asked).toMatchObject([{ over: "default", minUpdateIntervalMs: 250, heartbeatIntervalMs: 15_000, meters: [] }]);
+  expect(asked).toMatchObject([{ over: "default", minUpdateIntervalMs: 100, heartbeatIntervalMs: 15_000, meters: [] }]);
   expect(events.map((e) => e.event.case)).toEqual(["snapshot", "update", "heartbeat"]);
   expect(events[0]).toMatchObject({
     event: {

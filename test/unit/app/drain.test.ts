@@ -2,6 +2,7 @@ import { describe, expect, it, onTestFinished } from "vitest";
 import { Drain } from "../../../src/app/drain.ts";
 import type { Logger } from "../../../src/app/ports/logger.ts";
 import type { ShardStream } from "../../../src/app/ports/shard-stream.ts";
+import { ShardDrain } from "../../../src/app/shard-drain.ts";
 import { compareEntryIds } from "../../../src/domain/entry-id.ts";
 import type { UsageRecord } from "../../../src/domain/usage-record.ts";
 import {
@@ -86,6 +87,26 @@ describe("the drain", () => {
     expect(on.ledger.shard(0).watermarkMs).toBe(appendedMs);
     await until(() => (on.ledger.shard(0).watermarkMs ?? 0) >= appendedMs + 5_000);
     expect(on.ledger.shard(0).watermarkMs).toBeLessThanOrEqual(on.clock.nowMs());
+  });
+
+  it("begins small rounds 50 ms apart: what a round takes is no wait besides", async () => {
+    const [takesMs, asked] = [30, [] as number[]];
+    const clock = new VirtualClock();
+    const sleep = clock.sleep.bind(clock);
+    const on = { ...bench((operation) => (operation === "apply" ? sleep(takesMs / 2) : undefined)), clock };
+    clock.sleep = (delayMs, signal) => {
+      asked.push(delayMs);
+      return sleep(delayMs, signal);
+    };
+    on.stream.append(usageRecord());
+    const abort = new AbortController();
+    onTestFinished(() => abort.abort());
+    const observer = { applied() {}, position() {}, gap() {} };
+    // Alone, since on virtual time the sleeps of a drain's other loops would pass for this one's.
+    void new ShardDrain({ shard: 0, ...on, observer, random: () => 0, onDrained() {}, onRound() {} }).run(abort.signal);
+    // The first round only takes up the stream's epoch.
+    await until(() => isDrained(on) && asked.length > 1);
+    expect(asked.slice(0, 2)).toEqual([50, 50 - takesMs]);
   });
 
   it("reports a gap and follows the new stream when the store comes back empty", async () => {

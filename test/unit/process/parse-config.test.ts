@@ -81,6 +81,16 @@ describe("parseConfig", () => {
       { STRIPE_API_BASE: "http://api.stripe.com", STRIPE_SECRET_KEY: "sk_test_1" },
       "STRIPE_API_BASE must be https",
     ],
+    [
+      "mutual TLS of a port without TLS",
+      { METERING_TLS_CERT: "c", METERING_TLS_KEY: "k", METERING_TLS_CLIENT_CA: "a", METERING_TLS_PORTS: "http,ops" },
+      "METERING_MTLS_PORTS has grpc, which METERING_TLS_PORTS has not",
+    ],
+    [
+      "a password in what is shown",
+      { OTEL_EXPORTER_OTLP_ENDPOINT: "https://me:hunter2@collector" },
+      "OTEL_EXPORTER_OTLP_ENDPOINT must hold no user name and no password",
+    ],
     ["Postgres intake with a Redis", { METERING_INTAKE: "postgres", REDIS_URL: "redis://r" }, "contradicts REDIS_URL"],
   ])("refuses %s", (_, environment, problem) => {
     const problems = problemsOf(environment);
@@ -109,6 +119,10 @@ describe("parseConfig", () => {
       STRIPE_WEBHOOK_SECRET: "hunter2",
       REDIS_URL: "hunter2",
       METERING_HOST: "0.0.0.0",
+      METERING_OPS_TOKEN: "hunter2",
+      STRIPE_API_BASE: "https://me:hunter2@stripe.example",
+      OTEL_EXPORTER_OTLP_ENDPOINT: "ftp://me:hunter2@collector",
+      METERING_CORS_ORIGINS: "https://a.example,https://me:hunter2/@page.example",
     };
     const problems = problemsOf(environment, ["databaseUrl"]);
     const named = ["DATABASE_URL", ...Object.keys(environment)];

@@ -46,6 +46,7 @@ describe("the table of settings", () => {
       "STRIPE_WEBHOOK_SECRET",
       "STRIPE_THIN_WEBHOOK_SECRET",
       "METERING_TOKEN",
+      "METERING_OPS_TOKEN",
       "OTEL_EXPORTER_OTLP_HEADERS",
     ]);
   });
