@@ -75,7 +75,7 @@ export interface AppendReply {
   readonly usages: readonly HashUsage[];
 }
 
-/** How long the counters of an API key are kept after its last record: longer than the longest window. */
+/** How long the counters of an API key are kept after the last window that began in them, so for two days at least after its last record. */
 export const LIMIT_HASH_KEPT_MS = 3 * 86_400_000;
 
 /** Runs append.lua: one round trip, one fsync. Rejects with Redis' error, or when the answer does not come (outcome unknown). */

@@ -12,7 +12,7 @@
 -- ARGV[6]   how many records
 -- ARGV[7]   number of the minute, and
 -- ARGV[8]   of the day whose counters are told
--- ARGV[9]   how long a hash is kept after its last record, ms
+-- ARGV[9]   how long a hash is kept after the last window that began in it, ms
 -- ARGV[10..] per record: fingerprint, encoded line (no raw newline); then per record with an API key: which record (1..), which hash (1..),
 --           numbers of its minute and of its day, what of it counts (decimal)
 --
@@ -20,8 +20,8 @@
 --   0 recorded, 1 duplicate, 2 key reused for another record, 3 stream full (nothing stored of this record)
 -- and usages are five values a hash: "k" known, "s" being seeded, "" not counted; then used and voided in the minute, used and voided in the day.
 -- Fails before anything of the records is written: OOM (noeviction and maxmemory reached), READONLY, MISCONF.
--- Cost: one MGET, and per new record one SET, beside a constant. Per API key one HGET; where it is counted, one HMGET and one PEXPIRE more, and
--- per new record four commands on its hash. Records without an API key cost nothing of that.
+-- Cost: one MGET, and per new record one SET, beside a constant. Per API key one HGET; where it is counted, one HMGET more, and per
+-- new record four commands on its hash, two more where a window begins. Records without an API key cost nothing of that.
 --
 -- Whether a key is counted, its hash alone says: a replica that has not heard of the key yet counts all the same.
 --
@@ -58,11 +58,9 @@ local function countTowardsLimits(outcomes)
     local hash = tonumber(ARGV[at + 1])
     if counted[hash] and outcomes[tonumber(ARGV[at])] == '0' then
       local key, minute, day, quantity = KEYS[firstHash + hash], ARGV[at + 2], ARGV[at + 3], ARGV[at + 4]
-      counted[hash] = addUsed(key, minutePlace(minute), minute, quantity) and addUsed(key, dayPlace(day), day, quantity)
+      counted[hash] = addUsed(key, minutePlace(minute), minute, quantity, ARGV[9])
+        and addUsed(key, dayPlace(day), day, quantity, ARGV[9])
     end
-  end
-  for i = 1, #counted do
-    if counted[i] then redis.call('PEXPIRE', KEYS[firstHash + i], ARGV[9]) end
   end
 end
 

@@ -14,7 +14,7 @@ local stands = redis.call('HMGET', KEYS[2], 'g', 's')
 if stands[1] ~= ARGV[2] or not stands[2] then return 0 end
 for at = 4, #ARGV, 4 do
   local place, number = ARGV[at], ARGV[at + 1]
-  if not addUsed(KEYS[2], place, number, ARGV[at + 2]) then return 0 end
+  if not addUsed(KEYS[2], place, number, ARGV[at + 2], ARGV[3]) then return 0 end
   raiseVoided(KEYS[2], place, number, ARGV[at + 3])
 end
 redis.call('HDEL', KEYS[2], 's', 'b')

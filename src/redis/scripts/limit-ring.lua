@@ -9,18 +9,19 @@ local MINUTE_PLACES, DAY_PLACES = 8, 2
 local function minutePlace(number) return tonumber(number) % MINUTE_PLACES end
 local function dayPlace(number) return MINUTE_PLACES + tonumber(number) % DAY_PLACES end
 
--- Makes the place the window's, and says whether it is: a later one stays.
-local function takePlace(hash, place, number)
+-- Makes the place the window's, and says whether it is: a later one stays. The hash is kept for so long after the last window that began in it.
+local function takePlace(hash, place, number, keptMs)
   local stands = redis.call('HGET', hash, 'w' .. place)
   if stands == number then return true end
   if stands and tonumber(stands) > tonumber(number) then return false end
   redis.call('HSET', hash, 'w' .. place, number, 'u' .. place, '0', 'v' .. place, '0')
+  redis.call('PEXPIRE', hash, keptMs)
   return true
 end
 
 -- Adds to what was used. False: the sum leaves 64 bits, and the hash is gone, since a counter that cannot be right must not be read.
-local function addUsed(hash, place, number, quantity)
-  if not takePlace(hash, place, number) then return true end
+local function addUsed(hash, place, number, quantity, keptMs)
+  if not takePlace(hash, place, number, keptMs) then return true end
   if type(redis.pcall('HINCRBY', hash, 'u' .. place, quantity)) == 'number' then return true end
   redis.call('DEL', hash)
   return false
