@@ -271,7 +271,7 @@ test("a partition is not dropped under a look at it", async () => {
       "SELECT FROM pg_locks WHERE NOT granted AND relation = 'period_boundary'::regclass",
     );
     expect(waiting.rowCount).toBe(1);
-  }, 10_000);
+  }, 55_000);
   // Made they can be: only then is nobody's record kept waiting for a new day by a look that takes long.
   expect(await makePartitions(pool, MIDNIGHT)).toContain("2026-10-12");
   await expect(maintainPartitions(pool, MIDNIGHT, 40 * DAY_MS)).rejects.toMatchObject({ code: "55P03" });
@@ -298,7 +298,7 @@ test("killed in the middle of a rebuild: the day is as it was, and a repeat rebu
        WHERE datname = current_database() AND wait_event_type = 'Lock' AND query LIKE '%pending_window%' AND pid <> pg_backend_pid()`,
     );
     expect(killed.rowCount).toBe(1);
-  }, 10_000);
+  }, 55_000);
   expect(await doomed).toBeInstanceOf(Error);
   await holder.query("ROLLBACK");
   holder.release();

@@ -128,7 +128,7 @@ test("a session that expires mid-way is replaced, and nothing is unknown for it"
   await vi.waitFor(async () => {
     const rows = await reportRows(pool);
     expect(rows.length === 600 && rows.every((row) => row.state === "sent")).toBe(true);
-  }, 20_000);
+  }, 55_000);
   await leader.stop();
   const sum = (kind: keyof RoundCounts) => rounds.reduce((total, counts) => total + counts[kind], 0);
   expect([sum("throttled"), sum("unknown"), sum("taken")]).toEqual([100, 0, 600]);
@@ -146,7 +146,7 @@ test("a request that Stripe refuses because of one report: all others are taken,
   await vi.waitFor(async () => {
     const states = Map.groupBy(await reportRows(pool), (row) => row.state);
     expect([states.get("sent")?.length, states.get("held")?.length]).toEqual([120, 1]);
-  }, 10_000);
+  }, 55_000);
   const [held] = (await pool.query("SELECT event_name, reason, message FROM report WHERE state = 'held'")).rows;
   expect(held).toMatchObject({ event_name: "x".repeat(101), reason: "other" });
   await simulator.advanceClock(VALIDATED_MS);

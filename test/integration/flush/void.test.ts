@@ -56,7 +56,7 @@ async function world(): Promise<World> {
       await vi.waitFor(async () => {
         const { total, accepted } = await ledgerSums(pool);
         expect(accepted).toEqual(total);
-      }, 20_000);
+      }, 55_000);
       const total = (await ledgerSums(pool)).total.get(`${customerId} ${METER}`) ?? 0n;
       expect(simulator.sum(METER, customerId)).toBe(total.toString());
       return total;

@@ -218,7 +218,9 @@ describe("at the same time", () => {
     expect(await sumsOf(record.customerId)).toEqual({ quarterHours: [], days: [], pending: [] });
   });
 
-  test("voids while the drain applies to the same shard: every record counts once, or not at all", async () => {
+  test("voids while the drain applies to the same shard: every record counts once, or not at all", {
+    timeout: 150_000,
+  }, async () => {
     const customerId = newCustomer();
     const shard = shardOf(customerId, SHARDS);
     const ledger = postgresLedger(database.connect(), testCatalog(), SHARDS);
@@ -246,7 +248,7 @@ describe("at the same time", () => {
             const { kind } = await voidOf(record, { pool });
             expect(kind).not.toBe("not_found");
             return kind;
-          }, 20_000),
+          }, 100_000),
         ),
       );
     const [kinds, others] = await Promise.all([voids(), voids(), drain()]);
@@ -279,7 +281,7 @@ test("its process killed while it waits for the shard: nothing is done, and a re
          WHERE datname = current_database() AND wait_event_type = 'Lock' AND query LIKE '%WITH locked AS MATERIALIZED%'`,
       );
       expect(killed.rowCount).toBe(1);
-    }, 10_000);
+    }, 55_000);
     expect(await waiting).toMatchObject({ failure: { kind: "ledger_unavailable" } });
   } finally {
     await holder.query("ROLLBACK");

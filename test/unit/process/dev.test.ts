@@ -114,7 +114,7 @@ test("keeps what it acknowledged when it is killed, and picks up its stores agai
     const answer = await voidRecord(second.summary);
     expect(answer).not.toMatchObject({ code: "not_found" });
     return answer;
-  }, 20_000);
+  }, 55_000);
   expect(voided).toMatchObject({ outcome: "VOID_OUTCOME_VOIDED", reason: "over HTTP" });
   const again = await runCommand(["void", "acme", "k", "--reason", "again", "--json"], { METERING_DATA_DIR: dir });
   expect(again).toMatchObject({ exitCode: 0, stdout: expect.stringMatching(/"already_voided".*"over HTTP"/) });
