@@ -46,10 +46,10 @@ export const SABOTAGES: readonly ChaosSabotage[] = [
     without: [],
   },
   {
-    name: "what Stripe did not answer counts as accepted",
-    file: "src/stripe/outcome.ts",
-    find: "const outcome = rule === undefined ? unknown : rule[2];",
-    replace: 'const outcome = rule === undefined ? () => ({ kind: "accepted" }) as const : rule[2];',
+    name: "each send through the stream has an identifier of its own",
+    file: "src/stripe/meter-stream.ts",
+    find: "identifier: report.identifier,",
+    replace: "identifier: `${report.identifier}-${Math.random()}`,",
     without: [],
   },
 ];
