@@ -45,6 +45,8 @@ export class LimitHashes {
     const known = this.#hashes.get(hash);
     const isGivenUp = known?.seedingMs !== undefined && Math.abs(nowMs - known.seedingMs) >= givenUpMs;
     if (known !== undefined && !isGivenUp && known.generation !== replaced) return false;
+    // A repeat: what was counted since the first must stay.
+    if (known?.generation === generation) return false;
     this.#hashes.set(hash, { generation, seedingMs: nowMs, ring: new Map() });
     return true;
   }

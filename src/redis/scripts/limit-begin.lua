@@ -11,7 +11,7 @@
 -- ARGV[5..] per hash: the generation that is to be replaced, whatever its state; empty for none
 --
 -- Returns {epoch, id of the last entry, states}; states is one digit a hash: 1 begun, empty and marked as being seeded; 0 left as it was, since
--- it is complete or somebody else is at it.
+-- it is complete, somebody else is at it, or this is a repeat: what was counted since the first must stay.
 -- Cost: one HMGET a hash, and three commands for each that is begun.
 local stream, head = KEYS[1], KEYS[2]
 ensureEpoch(stream, head, ARGV[1])
@@ -24,7 +24,7 @@ for i = 1, #KEYS - 2 do
   local hash, replaced = KEYS[2 + i], ARGV[4 + i]
   local stands = redis.call('HMGET', hash, 'g', 's', 'b')
   local isGivenUp = stands[2] and math.abs(nowMs - tonumber(stands[3])) >= tonumber(ARGV[3])
-  if not stands[1] or isGivenUp or stands[1] == replaced then
+  if stands[1] ~= ARGV[2] and (not stands[1] or isGivenUp or stands[1] == replaced) then
     redis.call('DEL', hash)
     redis.call('HSET', hash, 'g', ARGV[2], 's', '1', 'b', string.format('%.0f', nowMs))
     redis.call('PEXPIRE', hash, ARGV[4])

@@ -135,6 +135,9 @@ describeWithRedis("counters of limits in Redis", () => {
     const settings = { shard: SHARD, epochCandidate: "e", generation: "g3" };
     const hashes = [{ hash: HASH, replaced: "" }];
     expect((await runLimitBegin(client, { ...settings, givenUpMs: 60_000 }, hashes)).states).toBe("0");
+    // A repeat of its own beginning, however late, takes away nothing that was counted since.
+    const again = { ...settings, generation: "g2", givenUpMs: 0 };
+    expect((await runLimitBegin(client, again, hashes)).states).toBe("0");
     expect((await runLimitBegin(client, { ...settings, givenUpMs: 0 }, hashes)).states).toBe("1");
     expect(await client.hget(HASH, "g")).toBe("g3");
   });
