@@ -127,12 +127,22 @@ async function catchUp({ scheduler, oracle }: Stores, { readers, webhooks }: Cas
       `a stream does not show the last version, or an event is not applied, after ${CATCHING_UP_MAX_MS} ms`,
     );
   let isOver = false;
-  const reading = readers.readAll().then(() => {
-    isOver = true;
-  });
-  await scheduler.run(scheduler.nowMs + MINUTE_MS, () => isOver);
-  if (isOver) await reading;
-  else oracle.fail("liveness", "who reads all there is gets no answer");
+  let refusal = "";
+  // A store that was taken away in the last moment of the troubles may still be away, where nothing was left to settle.
+  const read = (): void => {
+    readers.readAll().then(
+      () => {
+        isOver = true;
+      },
+      (cause: unknown) => {
+        refusal = `: ${String(cause)}`;
+        scheduler.after(SECOND_MS, read);
+      },
+    );
+  };
+  read();
+  await scheduler.run(scheduler.nowMs + HOUR_MS, () => isOver);
+  if (!isOver && !scheduler.halted) oracle.fail("liveness", `who reads all there is gets no answer${refusal}`);
 }
 
 /** A reader whose stream died just before gives it up after three and a half hours, at the slowest pace; then it has to come back. */
