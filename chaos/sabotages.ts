@@ -49,7 +49,7 @@ export const SABOTAGES: readonly ChaosSabotage[] = [
     name: "each send through the stream has an identifier of its own",
     file: "src/stripe/meter-stream.ts",
     find: "identifier: report.identifier,",
-    replace: "identifier: `${report.identifier}-${Math.random()}`,",
+    replace: 'identifier: report.identifier + "-" + Math.random(),',
     without: [],
   },
 ];
