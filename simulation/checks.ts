@@ -2,7 +2,7 @@
 import { HELD_CONFLICT, HELD_OUTCOME_UNKNOWN } from "../src/domain/report.ts";
 import { EVENT_NAMES, type EventName } from "./catalog.ts";
 import type { DriftRow, LedgerReading, ReportRow, WindowRow } from "./ledger-reading.ts";
-import { asBelieved, differenceOf, differencesIn, doubtfulIn, isForAPerson } from "./open-drifts.ts";
+import { asBelieved, differenceOf, differencesIn, doubtfulIn, isForInvoices, isInvoiced } from "./open-drifts.ts";
 import { isWithin, type Oracle, type Span } from "./oracle.ts";
 import type { BillingPeriod, StripeReading } from "./stripe-reading.ts";
 
@@ -34,7 +34,7 @@ export interface Fates {
   held: bigint;
   /** Not planned yet: customers that no Stripe customer is known for. */
   waiting: bigint;
-  /** Not counted by Stripe, in a minute that two periods share: listed as a drift, for a person to say to which it belongs. */
+  /** Not counted by Stripe, in a minute that two periods share, of which one is not billed yet, or is none: listed as a drift. */
   lacking: bigint;
   /** On final invoices beyond what is due, since what takes it back came too late: listed, for a person to make good. Part of billed. */
   excess: bigint;
@@ -105,7 +105,7 @@ interface Lane {
   readonly oracle: Oracle;
   readonly windows: readonly WindowRow[];
   readonly reports: readonly ReportRow[];
-  /** Of the reports, those that a drift that is left to a person may be about. */
+  /** Of the reports, those that a drift that is left open may be about. */
   readonly doubtful: readonly ReportRow[];
   readonly drifts: readonly DriftRow[];
   readonly excesses: LedgerReading["excesses"];
@@ -134,7 +134,7 @@ function identifierProblems({ ledger, stripe }: Evidence): string[] {
 
 /** The ledger holds what was acknowledged, and no window spans a boundary. */
 function ledgerProblems({ customer, eventName, oracle, windows, reports, drifts, periods }: Lane): string[] {
-  const open = drifts.filter((drift) => drift.what.includes(" open") && !isForAPerson(drift));
+  const open = drifts.filter((drift) => drift.what.includes(" open") && !isForInvoices(drift));
   const problems = open.map(({ startMs, what }) => `the drift of ${at(startMs)} is left: ${what}`);
   const doubtful = reports.filter(({ state, reason }) => state === "held" && reason === HELD_OUTCOME_UNKNOWN);
   problems.push(
@@ -156,9 +156,11 @@ function ledgerProblems({ customer, eventName, oracle, windows, reports, drifts,
 
 const ALWAYS: Span = { startMs: Number.NEGATIVE_INFINITY, endMs: Number.POSITIVE_INFINITY };
 
-/** Stripe counted what is believed that it counted, in each period and outside of all. */
+/** Stripe counted what is believed that it counted, in each period and outside of all, but in minutes that were left to invoices. */
 function countProblems({ reports, doubtful, counted, drifts, periods }: Lane): string[] {
-  const believed = reports.filter((row) => isBelieved(row) && row.kind !== "unbilled");
+  const invoiced = drifts.filter(isInvoiced);
+  const isAside = (timeMs: number) => invoiced.some((span) => isWithin(timeMs, span));
+  const believed = reports.filter((row) => isBelieved(row) && row.kind !== "unbilled" && !isAside(row.timestampMs));
   const isOutside = (timeMs: number) => !periods.some((period) => isWithin(timeMs, period));
   const spans = periods.map((period) => {
     const isIn = (timeMs: number) => isWithin(timeMs, period);
@@ -171,7 +173,7 @@ function countProblems({ reports, doubtful, counted, drifts, periods }: Lane): s
       (row) => row.value,
     );
     const found = sum(
-      counted.filter((event) => isIn(event.timestamp * 1_000)),
+      counted.filter((event) => isIn(event.timestamp * 1_000) && !isAside(event.timestamp * 1_000)),
       (event) => BigInt(event.value),
     );
     return differences.includes(found - expected)
@@ -247,7 +249,18 @@ function fateProblems(lane: Lane, fates: Fates): string[] {
     (row) => row.value,
   );
   const waiting = sum(windows, (row) => row.total - row.reported);
-  const lacking = -sum(drifts.filter(isForAPerson), differenceOf);
+  const isUnbillable = (timeMs: number) =>
+    periodOf(timeMs) === undefined && drifts.some((drift) => isInvoiced(drift) && isWithin(timeMs, drift));
+  const lacking =
+    sum(
+      reports.filter((row) => isBelieved(row) && row.kind !== "unbilled" && isUnbillable(row.timestampMs)),
+      (row) => row.value,
+    ) -
+    sum(
+      counted.filter((event) => isUnbillable(event.timestamp * 1_000)),
+      (event) => BigInt(event.value),
+    ) -
+    sum(drifts.filter(isForInvoices), differenceOf);
   const excess = sum(periods, (period) => excessOf(lane, period));
   const late = sum(
     reports.filter(

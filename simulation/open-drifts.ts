@@ -3,14 +3,19 @@ import { HELD_OUTCOME_UNKNOWN } from "../src/domain/report.ts";
 import type { DriftRow, ReportRow } from "./ledger-reading.ts";
 import { isWithin, type Span } from "./oracle.ts";
 
-/** A drift that nobody but a person can settle: in a minute that two periods share, it may belong to either. */
-export function isForAPerson({ what }: DriftRow): boolean {
+/** A drift that waits for invoices: in a minute that two periods share, it may belong to either, until both are billed. */
+export function isForInvoices({ what }: DriftRow): boolean {
   return what.endsWith(" open boundary");
+}
+
+/** The same, once both were: what their invoices left out is carried on, and Stripe's sum of that minute stays another. */
+export function isInvoiced({ what }: DriftRow): boolean {
+  return what.split(" ").includes("invoiced");
 }
 
 /** What was sent and never answered, in a minute of such a drift: what the drift expects holds it, and each may be what is lacking. */
 export function doubtfulIn(reports: readonly ReportRow[], drifts: readonly DriftRow[]): readonly ReportRow[] {
-  const spans = drifts.filter(isForAPerson);
+  const spans = drifts.filter(isForInvoices);
   return reports.filter(
     ({ state, reason, timestampMs }) =>
       state === "held" && reason === HELD_OUTCOME_UNKNOWN && spans.some((span) => isWithin(timestampMs, span)),
@@ -27,7 +32,7 @@ export function differenceOf({ expected, counted }: DriftRow): bigint {
 }
 
 /**
- * By what Stripe's sum may differ in a span, since drifts are left to a person. Each may be in it, or not, or in part: then what is lacking
+ * By what Stripe's sum may differ in a span, since drifts are left open. Each may be in it, or not, or in part: then what is lacking
  * of it there are doubtful reports of that side.
  */
 export function differencesIn(
@@ -35,7 +40,7 @@ export function differencesIn(
   { startMs, endMs }: Span,
   doubtful: readonly ReportRow[],
 ): bigint[] {
-  const touching = drifts.filter((drift) => isForAPerson(drift) && drift.startMs < endMs && drift.endMs > startMs);
+  const touching = drifts.filter((drift) => isForInvoices(drift) && drift.startMs < endMs && drift.endMs > startMs);
   let sums = [0n];
   for (const drift of touching) {
     const here = doubtful.filter(

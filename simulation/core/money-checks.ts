@@ -7,7 +7,7 @@ import type { Machine } from "./machine.ts";
 import type { Billing } from "./model/billing.ts";
 import type { ModelLedger, WindowRow } from "./model/ledger.ts";
 import type { ModelOutbox, OutboxWatcher } from "./model/outbox.ts";
-import type { ModelReconciliation } from "./model/reconciliation.ts";
+import type { DriftRow, ModelReconciliation } from "./model/reconciliation.ts";
 import type { ReportRow } from "./model/report-row.ts";
 import type { ModelStripe, StripeWatcher } from "./model/stripe.ts";
 import type { SinkWatcher } from "./money-ports.ts";
@@ -23,6 +23,8 @@ export interface Books {
   readonly stripe: ModelStripe;
   readonly reconciliation: ModelReconciliation;
 }
+
+type Span = Pick<DriftRow, "stripeCustomerId" | "eventName" | "startMs" | "endMs">;
 
 /** Kinds of reports that planning places: they may not go into a period whose invoice is final. */
 const PLACED = new Set(["usage", "retry", "carry"]);
@@ -131,8 +133,10 @@ export class MoneyChecks implements OutboxWatcher, SinkWatcher, StripeWatcher {
   }
 
   /** In the end, when nothing is under way: what was recorded is where the service says that it is. */
-  atTheEnd({ ledger, outbox, billing, stripe, reconciliation }: Books): void {
-    const drifts = waitingForAPerson(reconciliation.drifts, outbox.reports.values());
+  atTheEnd(books: Books): void {
+    const { ledger, outbox, billing, stripe, reconciliation } = books;
+    const drifts = waitingForAPerson(books);
+    const leftOpen = [...drifts, ...spansOnce(reconciliation.drifts.filter(({ state }) => state === "invoiced"))];
     const reports = [...outbox.reports.values()].filter(({ state }) => state !== "superseded");
     const billable = this.#oracle.billable();
     for (const customerId of this.#boundaries.keys()) {
@@ -141,9 +145,9 @@ export class MoneyChecks implements OutboxWatcher, SinkWatcher, StripeWatcher {
         const own = reports.filter((r) => r.customerId === customerId && r.eventName === eventName);
         this.#same("double entry", name, "recorded", billable.get(name) ?? 0n, "in reports", sumOf(own));
         const payers = billing.payersOf(customerId);
-        const open = drifts.filter((d) => payers.includes(d.stripeCustomerId) && d.eventName === eventName);
+        const open = leftOpen.filter((d) => payers.includes(d.stripeCustomerId) && d.eventName === eventName);
         const believed = own.filter((r) => r.kind !== "unbilled" && r.state === "accepted" && !isInDrift(r, open));
-        // What waits for a person is left aside on both sides.
+        // What waits for a person, or was left to invoices, is left aside on both sides.
         const aside = open.reduce((sum, drift) => sum + stripe.total(drift.stripeCustomerId, eventName, drift), 0n);
         const counted = payers.reduce((sum, payer) => sum + stripe.total(payer, eventName), 0n) - aside;
         for (const payer of payers) this.#notCredited(name, payer, own);
@@ -208,6 +212,15 @@ export class MoneyChecks implements OutboxWatcher, SinkWatcher, StripeWatcher {
 
 function nameOf({ customerId, eventName }: Pick<Report, "customerId" | "eventName">): string {
   return `${customerId} ${eventName}`;
+}
+
+/** A span may have been looked at more than once. */
+function spansOnce(spans: readonly Span[]): readonly Span[] {
+  return [
+    ...new Map(
+      spans.map((span) => [JSON.stringify([span.stripeCustomerId, span.eventName, span.startMs]), span]),
+    ).values(),
+  ];
 }
 
 function sumOf(reports: readonly ReportRow[]): bigint {

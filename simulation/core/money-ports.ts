@@ -41,7 +41,8 @@ export function reconciliationPort(machine: Machine, wire: Wire, book: ModelReco
     cutRequests: async () => {},
     settle: (...args) => wire.call(machine, () => book.settle(...args)),
     look: () => Promise.reject(new Error("nobody only looks here")),
-    answered: (grant, of, readAtMs, done) => wire.call(machine, () => book.answered(grant, of, readAtMs, done)),
+    answered: (grant, of, readAtMs, done, waiting) =>
+      wire.call(machine, () => book.answered(grant, of, readAtMs, done, waiting)),
     state: () => wire.call(machine, () => book.state()),
   };
 }

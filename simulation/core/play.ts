@@ -1,6 +1,7 @@
 // One seed: a world goes through its troubles, then everything must settle.
 import { Random } from "../random.ts";
 import { Clients } from "./clients.ts";
+import { DriftDesk } from "./drift-desk.ts";
 import { Invoicing } from "./invoicing.ts";
 import { LimitKeeping } from "./limit-keeping.ts";
 import { identityOf } from "./model/ledger.ts";
@@ -63,6 +64,7 @@ export async function play(seed: number, keepHistory = false): Promise<Outcome> 
   const webhooks = new Webhooks(world, stores);
   new Invoicing(world, stores, webhooks).start();
   const voiding = new Voiding(world, stores);
+  new DriftDesk(world, stores).start();
   replicas.startAll();
   replicas.disturb();
   replicas.disturbSends();

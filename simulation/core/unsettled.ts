@@ -1,5 +1,7 @@
 // What is still under way between the ledger and Stripe, once troubles are over. In the end there is nothing.
 
+import type { MeteredCustomer } from "../../src/app/ports/reconciliation.ts";
+import type { Interval } from "../../src/domain/window.ts";
 import type { DriftRow } from "./model/reconciliation.ts";
 import { isUncompared } from "./model/reconciliation.ts";
 import { isOpen, type ReportRow } from "./model/report-row.ts";
@@ -11,21 +13,32 @@ export interface Unsettled {
   readonly subjects: readonly string[];
 }
 
+/** What is looked through for drifts that are left open. */
+type DriftStores = Pick<Stores, "outbox" | "ledger" | "billing" | "reconciliation">;
+
 /**
  * Drifts that wait for a person, and with each all of its minute: one in a minute that two periods share, of which nobody can say whose it
- * is; and too much of one in which something was taken back, since nobody tries all that may be missing of many reports.
+ * is before both are billed; and too much of one in which something was taken back, since nobody tries all that may be missing of many reports.
  */
-export function waitingForAPerson(drifts: readonly DriftRow[], reports: Iterable<ReportRow>): readonly DriftRow[] {
-  const takingBack = [...reports].filter(({ value, kind }) => value < 0n && kind !== "drift" && kind !== "unbilled");
-  return drifts.filter(
+export function waitingForAPerson({ outbox, ledger, billing, reconciliation }: DriftStores): readonly DriftRow[] {
+  const takingBack = [...outbox.reports.values()].filter(
+    ({ value, kind }) => value < 0n && kind !== "drift" && kind !== "unbilled",
+  );
+  const isBilled = ({ stripeCustomerId, eventName, startMs, endMs }: DriftRow) => {
+    const boundaries = ledger.boundaries.get(billing.customerOf(stripeCustomerId)) ?? [];
+    return [startMs, ...boundaries.filter((ms) => startMs < ms && ms < endMs)].every((side) =>
+      billing.periodsAt(stripeCustomerId, eventName, side).some(({ billed }) => billed !== undefined),
+    );
+  };
+  return reconciliation.drifts.filter(
     (drift) =>
       drift.state === "open" &&
-      (drift.hindrance === "boundary" ||
+      ((drift.hindrance === "boundary" && !isBilled(drift)) ||
         (drift.hindrance === "foreign" && takingBack.some((report) => isInDrift(report, [drift])))),
   );
 }
 
-export function isInDrift(report: ReportRow, drifts: readonly DriftRow[]): boolean {
+export function isInDrift(report: ReportRow, drifts: readonly (MeteredCustomer & Interval)[]): boolean {
   return drifts.some(
     ({ stripeCustomerId, eventName, startMs, endMs }) =>
       report.stripeCustomerId === stripeCustomerId &&
@@ -35,11 +48,12 @@ export function isInDrift(report: ReportRow, drifts: readonly DriftRow[]): boole
   );
 }
 
-export function unsettled({ ledger, outbox, flushRequests, billing, reconciliation, scheduler }: Stores): Unsettled[] {
+export function unsettled(stores: Stores): Unsettled[] {
+  const { ledger, outbox, flushRequests, billing, reconciliation, scheduler } = stores;
   const nameOf = (of: { readonly customerId: string; readonly eventName: string }) =>
     `${of.customerId} ${of.eventName}`;
   const nowMs = scheduler.nowMs - MINUTE_MS;
-  const waiting = waitingForAPerson(reconciliation.drifts, outbox.reports.values());
+  const waiting = waitingForAPerson(stores);
   const windows = [...ledger.windows.values()].filter((w) => w.total !== w.reported && w.windowEndMs <= nowMs);
   const isUnderWay = (r: ReportRow) =>
     isOpen(r) || r.state === "sent" || isUncompared(r) || (r.state === "held" && r.reason === "outcome_unknown");

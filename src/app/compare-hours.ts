@@ -1,5 +1,5 @@
 // Comparing hours with Stripe's sums: whole hours first, many a request; where they differ, halves and halves of halves, down to minutes.
-import type { Verdict } from "../domain/reconcile.ts";
+import type { Apply, Verdict } from "../domain/reconcile.ts";
 import { type Interval, MINUTE_MS } from "../domain/window.ts";
 import {
   type Comparison,
@@ -12,7 +12,7 @@ import {
 export const HOUR_MS = 60 * MINUTE_MS;
 
 /** Decides about readings, and perhaps does what was decided. One verdict a reading, in order. */
-export type Judge = (readings: readonly Reading[], apply: boolean) => Promise<readonly Verdict[]>;
+export type Judge = (readings: readonly Reading[], apply: Apply | undefined) => Promise<readonly Verdict[]>;
 
 export interface Judged extends Reading {
   readonly verdict: Verdict;
@@ -47,7 +47,7 @@ export async function compareHours(
 ): Promise<ComparedHours | undefined> {
   const judged: Judged[] = [];
   for (const group of groupsOf(comparison.hours)) {
-    const apply = group[0]?.apply ?? false;
+    const apply = group[0]?.apply;
     let readings = await readHours(comparison, group, untilMs, options);
     while (readings !== undefined && readings.length > 0) {
       const verdicts = await options.judge(readings, apply);

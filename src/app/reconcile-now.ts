@@ -1,5 +1,5 @@
 // A comparison on demand, from a process that need not be the leader.
-import { type Drift, decide, type Hindrance, type ReconcilePolicy } from "../domain/reconcile.ts";
+import { type Apply, type Drift, decide, type Hindrance, type ReconcilePolicy } from "../domain/reconcile.ts";
 import type { Interval } from "../domain/window.ts";
 import { compareHours, HOUR_MS } from "./compare-hours.ts";
 import { type LeaseHolderOptions, runWhileHeld } from "./hold-lease.ts";
@@ -10,7 +10,7 @@ import type {
   MeterSummaries,
   ReconcileRequests,
   Reconciliation,
-  RepairedDrift,
+  BookedDrift,
 } from "./ports/reconciliation.ts";
 import type { Reconcile } from "./reconcile.ts";
 import type { TokenBucket } from "./token-bucket.ts";
@@ -86,7 +86,7 @@ async function lookAt(
   });
   if (found === undefined) return { drifts: [], spans: 0, waiting: 0, incomparable: [{ stripeCustomerId, eventName }] };
   const drifts = found.judged.flatMap(({ startMs, endMs, verdict }): FoundDrift[] => {
-    if (!("drift" in verdict)) return [];
+    if (!("drift" in verdict) || verdict.kind === "invoiced") return [];
     const hindrance = verdict.kind === "open" ? verdict.hindrance : undefined;
     return [{ stripeCustomerId, eventName, startMs, endMs, ...verdict.drift, hindrance }];
   });
@@ -105,25 +105,26 @@ export interface ApplyOptions {
 const POLL_MS = 250;
 
 /**
- * Asks for what was found to be repaired, foreign and large differences included, and resolves to the drifts that were once every request
- * is answered; undefined when `signal` aborted first, and the leader goes on with what was asked. Campaigns for the lease meanwhile, so that
+ * Asks for what was found to be repaired, or written off, and resolves to the drifts that were booked once every request is answered;
+ * undefined when `signal` aborted first, and the leader goes on with what was asked. Campaigns for the lease meanwhile, so that
  * the work is done even when no service runs. What was planned is sent by the flush.
  */
-export async function applyRepairs(
+export async function applyTo(
   drifts: readonly FoundDrift[],
+  apply: Apply,
   options: ApplyOptions,
   signal: AbortSignal,
-): Promise<readonly RepairedDrift[] | undefined> {
+): Promise<readonly BookedDrift[] | undefined> {
   const { requests, holder, reconcile, onProgress } = options;
   const hours = hoursOf(drifts);
-  const sinceMs = await requests.ask(hours);
+  const sinceMs = await requests.ask(hours, apply);
   const done = new AbortController();
   const until = AbortSignal.any([signal, done.signal]);
   const leading = runWhileHeld(holder, until, (tenure) => reconcile.run(tenure, true));
   try {
     while (!signal.aborted) {
       const unanswered = await requests.unanswered(hours);
-      if (unanswered === 0) return await requests.repairedSince(sinceMs, hours);
+      if (unanswered === 0) return await requests.bookedSince(sinceMs, hours);
       onProgress(unanswered);
       await holder.clock.sleep(POLL_MS, signal);
     }

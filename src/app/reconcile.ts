@@ -16,6 +16,7 @@
 // Sums are read before the reports are looked at, and both only count when all sends of the span were settled long enough before: nothing
 // that was under way is taken for missing.
 import { decide, freezeRemedy, type ReconcilePolicy } from "../domain/reconcile.ts";
+import { HELD_WRITTEN_OFF } from "../domain/report.ts";
 import { type ComparedHours, compareHours, HOUR_MS } from "./compare-hours.ts";
 import type { Tenure } from "./hold-lease.ts";
 import type { Clock } from "./ports/clock.ts";
@@ -218,10 +219,18 @@ export class Reconcile {
       const { expected, counted, explanation } = verdict.drift;
       const span = { from: new Date(startMs).toISOString(), to: new Date(endMs).toISOString() };
       const fields = { ...identityOf(of), ...span, expected: `${expected}`, counted: `${counted}`, explanation };
-      if (verdict.kind === "repair") observer.repaired(verdict.remedy.difference);
-      if (verdict.kind === "repair") logger.warn(fields, "Stripe's sum differs: booked, and a repair planned");
+      if (verdict.kind === "repair" && verdict.remedy.heldFor !== HELD_WRITTEN_OFF)
+        observer.repaired(verdict.remedy.difference);
+      if (verdict.kind === "repair")
+        logger.warn(
+          fields,
+          verdict.remedy.heldFor === HELD_WRITTEN_OFF
+            ? "Stripe's sum differs: booked, and written off"
+            : "Stripe's sum differs: booked, and a repair planned",
+        );
       else if (verdict.kind === "resend")
         logger.warn(fields, "Stripe did not count what its stream took: sending it again");
+      else if (verdict.kind === "invoiced") logger.warn(fields, "Stripe's sum differs; left to the final invoices");
       else logger.warn({ ...fields, hindrance: verdict.hindrance }, "Stripe's sum differs; left open");
     }
   }

@@ -15,7 +15,14 @@ import {
   type ValidationError,
 } from "./explain-drift.ts";
 import { FINALIZATION_MARGIN_MS } from "./late-usage.ts";
-import { identifierOf, maySend, type PendingWindow, type PlannedReport, VALUE_MAX } from "./report.ts";
+import {
+  HELD_WRITTEN_OFF,
+  identifierOf,
+  maySend,
+  type PendingWindow,
+  type PlannedReport,
+  VALUE_MAX,
+} from "./report.ts";
 import { type Interval, MINUTE_MS } from "./window.ts";
 
 /** A span of one Stripe customer and meter, on whole minutes, as it is known in one transaction. */
@@ -41,8 +48,6 @@ export interface SpanView extends Interval {
   readonly finals: readonly Interval[];
   /** The open drift of this very span. */
   readonly open: SeenDrift | undefined;
-  /** Differences of this very span that an operator dismissed. */
-  readonly dismissed: readonly bigint[];
 }
 
 /** A drift as it was seen at earlier looks. */
@@ -58,9 +63,14 @@ export interface ReconcilePolicy {
   readonly lagMs: number;
   /** Largest difference of a span, either way, that is repaired without being told to. */
   readonly repairLimit: bigint;
-  /** An operator wants what can be repaired to be repaired now: above the limit, foreign, at the first look. */
-  readonly apply: boolean;
+  readonly apply: Apply | undefined;
 }
+
+/**
+ * What an operator wants done about drift, at the first look, above the limit, foreign. repair: it is made up for where that is possible.
+ * write_off: it is booked, and what would make up for it is held and written off, however old it is.
+ */
+export type Apply = "repair" | "write_off";
 
 export interface Drift {
   readonly explanation: DriftExplanation;
@@ -83,7 +93,7 @@ export interface Remedy {
   readonly difference: bigint;
   /** The report whose event is cancelled; undefined: an event of its own. */
   readonly cancels: string | undefined;
-  /** Not to be sent before somebody mended its cause: Stripe's code. */
+  /** Not to be sent: written off, or before somebody mended its cause, which is Stripe's code. */
   readonly heldFor: string | undefined;
   /** When the invoice is final that the repair is for; undefined where that is not known. */
   readonly finalizesAtMs: number | undefined;
@@ -104,6 +114,8 @@ export type Verdict =
   /** Taken by the stream and not counted: sent again under the same identifiers, which Stripe still knows. */
   | { readonly kind: "resend"; readonly drift: Drift; readonly resend: readonly string[] }
   | ({ readonly kind: "open"; readonly drift: Drift; readonly hindrance: Hindrance } & Consequences)
+  /** Left to the invoices of the periods that share the span: closing them carries on what each of them left out. */
+  | ({ readonly kind: "invoiced"; readonly drift: Drift } & Consequences)
   | ({ readonly kind: "repair"; readonly drift: Drift; readonly remedy: Remedy } & Consequences);
 
 /** Stripe takes events of 35 days; a day is for the repair to be sent. */
@@ -115,9 +127,9 @@ export function decide(view: SpanView, policy: ReconcilePolicy): Verdict {
   const expected = sumOf(believed);
   const difference = view.counted - expected;
   const all = consequences(believed);
-  if (difference === 0n || view.dismissed.includes(difference)) return { kind: "agree", ...all };
+  if (difference === 0n) return { kind: "agree", ...all };
   const divisible = view.endMs - view.startMs > MINUTE_MS;
-  if (divisible && (policy.apply || view.reports.length > 0)) return { kind: "narrow" };
+  if (divisible && (policy.apply !== undefined || view.reports.length > 0)) return { kind: "narrow" };
   // Refused, says Stripe of the last send; but an earlier one was counted.
   const afterAll = reportsOfSum(view.reports.filter(isRefusedAfterSends), difference);
   if (afterAll !== undefined) return { kind: "agree", ...consequences([...believed, ...afterAll]) };
@@ -128,7 +140,11 @@ export function decide(view: SpanView, policy: ReconcilePolicy): Verdict {
     if (unseen.length > 0) return { kind: "resend", drift, resend: unseen.map(({ identifier }) => identifier) };
   }
   const hindrance = hindranceOf(view, policy, explained, drift);
-  if (hindrance === undefined) return { kind: "repair", drift, remedy: remedyOf(view, explained, difference), ...all };
+  if (hindrance === undefined) {
+    const remedy = remedyOf(view, explained, difference, policy.apply === "write_off");
+    return { kind: "repair", drift, remedy, ...all };
+  }
+  if (hindrance === "boundary" && isInvoiced(view)) return { kind: "invoiced", drift, ...all };
   // With an excess, all of ours is surely there.
   const settled = difference > 0n && explained.explanation !== "unknown" && explained.explanation !== "never_sent";
   return { kind: "open", drift, hindrance, ...(settled ? all : consequences([])) };
@@ -206,9 +222,9 @@ function hindranceOf(
   const difference = drift.counted - drift.expected;
   const size = difference < 0n ? -difference : difference;
   if (!isOnOneSide(view, suspects)) return "boundary";
-  if (view.nowMs - view.startMs >= REPAIR_HORIZON_MS) return "too_old";
+  if (apply !== "write_off" && view.nowMs - view.startMs >= REPAIR_HORIZON_MS) return "too_old";
   if (size > VALUE_MAX) return "too_large";
-  if (apply) return undefined;
+  if (apply !== undefined) return undefined;
   if (explanation === "foreign") return "foreign";
   if (size > repairLimit) return "limit";
   // Stripe does not say how late its sums may be: one look could take for missing what comes a minute later.
@@ -223,10 +239,26 @@ function isOnOneSide({ boundariesMs }: SpanView, suspects: readonly SpanReport[]
   return boundariesMs.length === 0 || new Set(periods).size === 1;
 }
 
-function remedyOf(view: SpanView, { explanation, code, suspects }: Explained, difference: bigint): Remedy {
-  const cancelled = explanation === "counted_twice" ? cancellable(view, difference) : undefined;
+/**
+ * Whether what each side of the span was billed is settled: by an invoice that is final, or since none can come for usage so old. Whose the
+ * difference is, the invoices tell.
+ */
+function isInvoiced({ startMs, boundariesMs, nowMs, drafts, finals }: SpanView): boolean {
+  const holds = (periods: readonly Interval[], atMs: number) =>
+    periods.some((period) => period.startMs <= atMs && atMs < period.endMs);
+  const isOld = nowMs - startMs >= REPAIR_HORIZON_MS;
+  return [startMs, ...boundariesMs].every((side) => holds(finals, side) || (isOld && !holds(drafts, side)));
+}
+
+function remedyOf(
+  view: SpanView,
+  { explanation, code, suspects }: Explained,
+  difference: bigint,
+  writtenOff: boolean,
+): Remedy {
+  const cancelled = explanation === "counted_twice" && !writtenOff ? cancellable(view, difference) : undefined;
   const { customerId, payload, windowStartMs, timestampMs, late } = cancelled ?? anchorOf(view, suspects, difference);
-  const heldFor = explanation === "refused" ? code : undefined;
+  const heldFor = writtenOff ? HELD_WRITTEN_OFF : explanation === "refused" ? code : undefined;
   return {
     customerId,
     payload,

@@ -178,6 +178,9 @@ export const RESEND_HORIZON_MS = 23 * 3_600_000;
 /** Why a report is held whose outcome stayed unknown past RESEND_HORIZON_MS. */
 export const HELD_OUTCOME_UNKNOWN = "outcome_unknown";
 
+/** Why a report is held from the start that makes up for something an operator has written off. */
+export const HELD_WRITTEN_OFF = "written_off";
+
 /** Why a report is held that the sink knows as something else. */
 export const HELD_CONFLICT = "identifier_conflict";
 

@@ -1,5 +1,5 @@
 // What an operator's comparison needs: which customers' meters there are, and a way to ask whoever leads.
-import type { Comparison, HourToCompare, ReconcileRequests, RepairedDrift } from "../app/ports/reconciliation.ts";
+import type { Comparison, HourToCompare, ReconcileRequests, BookedDrift } from "../app/ports/reconciliation.ts";
 import type { DriftExplanation } from "../domain/explain-drift.ts";
 import type { Pool } from "./pool.ts";
 import { sqlFile } from "./sql-file.ts";
@@ -23,7 +23,7 @@ export function postgresReconcileRequests(pool: Pool): ReconcileRequests {
         const hours = Array.from({ length: (endMs - startMs) / HOUR_MS }, (_, i): HourToCompare => {
           const hourMs = startMs + i * HOUR_MS;
           const inside = boundariesMs.filter((ms) => hourMs < ms && ms < hourMs + HOUR_MS);
-          return { startMs: hourMs, boundariesMs: inside, requested: false, apply: false };
+          return { startMs: hourMs, boundariesMs: inside, requested: false, apply: undefined };
         });
         return { stripeCustomerId: row.stripe_customer_id, eventName: row.event_name, hours };
       });
@@ -33,8 +33,8 @@ export function postgresReconcileRequests(pool: Pool): ReconcileRequests {
         next: comparisons.length < limit ? undefined : comparisons.at(-1),
       };
     },
-    async ask(hours) {
-      const result = await pool.query<{ now: Date }>(ASK, [JSON.stringify(hours)]);
+    async ask(hours, apply) {
+      const result = await pool.query<{ now: Date }>(ASK, [JSON.stringify(hours), apply]);
       const row = result.rows[0];
       if (row === undefined) throw new Error("the requests were not inserted");
       return row.now.getTime();
@@ -43,7 +43,7 @@ export function postgresReconcileRequests(pool: Pool): ReconcileRequests {
       const result = await pool.query<{ hours: string }>(UNANSWERED, [JSON.stringify(hours)]);
       return Number(result.rows[0]?.hours ?? 0);
     },
-    async repairedSince(sinceMs, hours) {
+    async bookedSince(sinceMs, hours) {
       const result = await pool.query<DriftRow>(REPAIRED, [new Date(sinceMs), JSON.stringify(hours)]);
       return result.rows.map(toDrift);
     },
@@ -68,7 +68,7 @@ interface DriftRow {
   repair: string;
 }
 
-function toDrift(row: DriftRow): RepairedDrift {
+function toDrift(row: DriftRow): BookedDrift {
   return {
     stripeCustomerId: row.stripe_customer_id,
     eventName: row.event_name,

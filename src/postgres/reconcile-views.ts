@@ -67,7 +67,6 @@ interface DriftJson {
   readonly endMs: number;
   readonly expected: string;
   readonly counted: string;
-  readonly state: "open" | "dismissed";
   readonly foundAtMs: number;
 }
 
@@ -99,8 +98,7 @@ function toView(
   reports: readonly SpanReport[],
   context: ContextRow,
 ): SpanView {
-  const drifts = context.drifts.filter((drift) => drift.startMs === startMs && drift.endMs === endMs);
-  const open = drifts.find(({ state }) => state === "open");
+  const open = context.drifts.find((drift) => drift.startMs === startMs && drift.endMs === endMs);
   return {
     stripeCustomerId: of.stripeCustomerId,
     eventName: of.eventName,
@@ -116,7 +114,6 @@ function toView(
     drafts: context.drafts,
     finals: context.finals,
     open: open && { expected: BigInt(open.expected), counted: BigInt(open.counted), foundAtMs: open.foundAtMs },
-    dismissed: drifts.filter(({ state }) => state === "dismissed").map((d) => BigInt(d.counted) - BigInt(d.expected)),
   };
 }
 

@@ -12,7 +12,7 @@ const CONFIRM = sqlFile("reconcile-confirm");
 const RESEND = sqlFile("reconcile-resend");
 const INSERT = sqlFile("report-insert");
 const DRIFTS = sqlFile("reconcile-drifts");
-const DRIFT_REPAIRED = sqlFile("reconcile-drift-repaired");
+const DRIFT_SETTLED = sqlFile("reconcile-drift-settled");
 
 export interface WriteContext {
   readonly epoch: bigint;
@@ -46,7 +46,8 @@ export async function carryOut(client: Queryable, context: WriteContext, judged:
   const looked = judged.flatMap((one) => lookedRows(one, booked.get(one.view)));
   if (looked.length === 0) return;
   await client.query(DRIFTS, [stripeCustomerId, eventName, toJson(looked), context.lagMs]);
-  if (booked.size > 0) await client.query(DRIFT_REPAIRED, [stripeCustomerId, eventName, toJson(looked)]);
+  if (judged.some(({ verdict }) => verdict.kind === "repair" || verdict.kind === "invoiced"))
+    await client.query(DRIFT_SETTLED, [stripeCustomerId, eventName, toJson(looked)]);
 }
 
 /** Next sequences of the windows in which something is booked or accepted, by window. */
@@ -111,13 +112,15 @@ function lookedRows({ view, verdict }: Judged, booked: readonly PlannedReport[] 
       startMs,
       endMs,
       ...verdict.drift,
-      state: verdict.kind === "repair" ? "repaired" : "open",
+      state: STATES[verdict.kind],
       hindrance: verdict.kind === "open" ? verdict.hindrance : "",
       booking: booking?.identifier,
       repair: repair?.identifier,
     },
   ];
 }
+
+const STATES = { repair: "repaired", invoiced: "invoiced", open: "open", resend: "open" } as const;
 
 function windowOf({ customerId, eventName, payload, windowStartMs }: Window): Window {
   return { customerId, eventName, payload, windowStartMs };

@@ -7,7 +7,7 @@ import type {
   Reconciliation,
 } from "../app/ports/reconciliation.ts";
 import type { DriftExplanation } from "../domain/explain-drift.ts";
-import type { Verdict } from "../domain/reconcile.ts";
+import type { Apply, Verdict } from "../domain/reconcile.ts";
 import { inFencedTransaction } from "./lease.ts";
 import { inTransaction, type Pool } from "./pool.ts";
 import { readSpans, spansJson } from "./reconcile-views.ts";
@@ -75,6 +75,7 @@ interface DueRow {
   hour: Date | null;
   requested: boolean | null;
   apply: boolean | null;
+  write_off: boolean | null;
   now: Date;
   boundaries: Date[];
 }
@@ -83,10 +84,10 @@ function toStep(rows: readonly DueRow[], limit: number): ComparisonStep {
   const groups = [...Map.groupBy(rows, (row) => JSON.stringify([row.stripe_customer_id, row.event_name])).values()];
   const comparisons = groups.flatMap((group): Comparison[] => {
     const [first] = group;
-    const hours = group.flatMap(({ hour, requested, apply, boundaries }) => {
+    const hours = group.flatMap(({ hour, requested, boundaries, ...asked }) => {
       if (hour === null) return [];
       const boundariesMs = boundaries.map((boundary) => boundary.getTime());
-      return [{ startMs: hour.getTime(), boundariesMs, requested: requested === true, apply: apply === true }];
+      return [{ startMs: hour.getTime(), boundariesMs, requested: requested === true, apply: applyOf(asked) }];
     });
     return first === undefined || hours.length === 0 ? [] : [{ ...identityOf(first), hours }];
   });
@@ -96,6 +97,11 @@ function toStep(rows: readonly DueRow[], limit: number): ComparisonStep {
     readAtMs: rows[0]?.now.getTime() ?? 0,
     next: last === undefined || groups.length < limit ? undefined : identityOf(last),
   };
+}
+
+function applyOf({ apply, write_off }: Pick<DueRow, "apply" | "write_off">): Apply | undefined {
+  if (write_off === true) return "write_off";
+  return apply === true ? "repair" : undefined;
 }
 
 function identityOf(row: { stripe_customer_id: string; event_name: string }): MeteredCustomer {

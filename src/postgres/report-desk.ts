@@ -1,5 +1,5 @@
-// What an operator sees and does of reports: list, show, retry, hold. Needs no lease: it only touches reports that nobody sends.
-import type { PlannedReport } from "../domain/report.ts";
+// What an operator sees and does of reports: list, show, retry, hold, write off. Needs no lease: it only touches reports that nobody sends.
+import { HELD_OUTCOME_UNKNOWN, MESSAGE_MAX, type PlannedReport, REPORT_STATES } from "../domain/report.ts";
 import { mayRetry } from "../domain/report-retry.ts";
 import { inTransaction, type Pool } from "./pool.ts";
 import { replaceReports } from "./report-retries.ts";
@@ -9,13 +9,18 @@ const LIST = sqlFile("report-list");
 const SHOW = sqlFile("report-show");
 const FIND_HELD = sqlFile("report-held-find");
 const HOLD_PLANNED = sqlFile("report-hold-planned");
+const WRITE_OFF = sqlFile("report-write-off");
 
 /** Of a report's lease_epoch, where no leader wrote it. */
 const NO_EPOCH = 0n;
 
+/** As reports are shown: of what is held, what was written off waits for nobody. */
+export const SHOWN_STATES = [...REPORT_STATES, "written_off"] as const;
+type ShownState = (typeof SHOWN_STATES)[number];
+
 export interface ReportFilter {
   /** Undefined: all. */
-  readonly states: readonly string[] | undefined;
+  readonly states: readonly ShownState[] | undefined;
   readonly reason: string | undefined;
   readonly customerId: string | undefined;
   /** Late usage only: reported or held outside its own period. */
@@ -31,7 +36,7 @@ export interface ListedReport {
   readonly identifier: string;
   readonly kind: string;
   readonly origin: string | null;
-  readonly state: string;
+  readonly state: ShownState;
   readonly reason: string;
   readonly message: string;
   readonly customerId: string;
@@ -49,6 +54,7 @@ export interface ListedReport {
   readonly plannedAt: Date;
   readonly settledAt: Date | null;
   readonly reconciledAt: Date | null;
+  readonly writtenOffAt: Date | null;
   readonly deadlineAt: Date;
   readonly sink: string;
 }
@@ -56,7 +62,10 @@ export interface ListedReport {
 /** Newest windows first. */
 export async function listReports(pool: Pool, filter: ReportFilter): Promise<readonly ListedReport[]> {
   const { states, reason, customerId, lateOnly, limit, after } = filter;
-  const values = [states ?? null, reason ?? null, customerId ?? null, lateOnly, limit, after ?? null];
+  const [held, writtenOff] = [states?.includes("held"), states?.includes("written_off")];
+  const stored = writtenOff ? states?.concat("held") : states;
+  const ofHeld = held === writtenOff ? null : writtenOff;
+  const values = [stored ?? null, reason ?? null, customerId ?? null, lateOnly, limit, after ?? null, ofHeld];
   return (await pool.query<ListedReport>(LIST, values)).rows;
 }
 
@@ -90,6 +99,16 @@ export function retryHeld(
 ): Promise<readonly PlannedReport[]> {
   const context = { deploymentId, lateUsage: "current_period" } as const;
   return inTransaction(pool, (client) => replaceReports(client, NO_EPOCH, identifiers, context));
+}
+
+/**
+ * Writes off held reports: they stay as they are and wait for nobody any more; retrying one by its identifier takes it up again. Returns those
+ * that it wrote off, which those of unknown outcome never are: they may have been counted.
+ */
+export async function writeOff(pool: Pool, identifiers: readonly string[], why: string): Promise<readonly string[]> {
+  const values = [identifiers, why, MESSAGE_MAX, HELD_OUTCOME_UNKNOWN];
+  const written = await pool.query<{ identifier: string }>(WRITE_OFF, values);
+  return written.rows.map((row) => row.identifier);
 }
 
 /** Holds reports that were never sent; returns those that it held. */

@@ -1,14 +1,17 @@
 // What `metering stripe reconcile` prints: a table for people, an object for machines.
-import type { MeteredCustomer, RepairedDrift } from "../app/ports/reconciliation.ts";
+import type { BookedDrift, MeteredCustomer } from "../app/ports/reconciliation.ts";
 import type { Findings, FoundDrift } from "../app/reconcile-now.ts";
-import type { Hindrance } from "../domain/reconcile.ts";
+import type { Apply, Hindrance } from "../domain/reconcile.ts";
 import type { Interval } from "../domain/window.ts";
 
 export interface Outcome {
   readonly range: Interval;
   /** At the first look. */
   readonly found: Findings;
-  readonly repaired: readonly RepairedDrift[];
+  /** What was asked for; undefined: only to look. */
+  readonly apply: Apply | undefined;
+  /** What was repaired, or written off. */
+  readonly booked: readonly BookedDrift[];
   /** What still differs. */
   readonly left: readonly FoundDrift[];
 }
@@ -16,8 +19,8 @@ export interface Outcome {
 /** What to do about a drift that is left. */
 const ADVICE: Readonly<Record<Hindrance | "none", string>> = {
   foreign: "not this service's: --apply takes it out",
-  boundary: "a billing period ends in this minute: correct it at Stripe by hand",
-  too_old: "older than Stripe takes corrections of",
+  boundary: "a billing period ends in this minute: settled once both invoices are final",
+  too_old: "older than Stripe takes corrections of: settle it by hand, then --write-off",
   too_large: "more than one event may hold: correct it at Stripe by hand",
   limit: "above METERING_REPAIR_LIMIT: --apply repairs it",
   unconfirmed: "the leader repairs it if it is still there at the next look",
@@ -25,7 +28,7 @@ const ADVICE: Readonly<Record<Hindrance | "none", string>> = {
 };
 
 /** Quantities as decimal strings, times as ISO 8601. */
-export function outcomeJson({ range, found, repaired, left }: Outcome): object {
+export function outcomeJson({ range, found, apply, booked, left }: Outcome): object {
   return {
     from: iso(range.startMs),
     to: iso(range.endMs),
@@ -34,11 +37,13 @@ export function outcomeJson({ range, found, repaired, left }: Outcome): object {
     waiting: found.waiting,
     incomparable: found.incomparable,
     drifts: left.map((drift) => ({ ...drifted(drift), hindrance: drift.hindrance ?? null })),
-    repaired: repaired.map((drift) => ({ ...drifted(drift), repair: drift.repair })),
+    [apply === "write_off" ? "writtenOff" : "repaired"]: booked.map((drift) => {
+      return { ...drifted(drift), repair: drift.repair };
+    }),
   };
 }
 
-export function describeOutcome({ range, found, repaired, left }: Outcome): string {
+export function describeOutcome({ range, found, apply, booked, left }: Outcome): string {
   const lines = [
     `${found.meters} customers' meters, ${iso(range.startMs)} to ${iso(range.endMs)}: ${found.spans} spans compared.`,
   ];
@@ -47,8 +52,12 @@ export function describeOutcome({ range, found, repaired, left }: Outcome): stri
   if (found.incomparable.length > 0) {
     lines.push(`Nothing to compare with at Stripe: ${found.incomparable.map(nameOf).join(", ")}.`);
   }
-  if (repaired.length > 0) {
-    lines.push("", "Repaired; what was planned goes with the next flush:", ...table(repaired, ({ repair }) => repair));
+  if (booked.length > 0) {
+    const heading =
+      apply === "write_off"
+        ? 'Written off; "metering reports retry" with what stands on the right sends it after all:'
+        : "Repaired; what was planned goes with the next flush:";
+    lines.push("", heading, ...table(booked, ({ repair }) => repair));
   }
   if (left.length > 0) {
     lines.push("", "Stripe's sums differ:", ...table(left, ({ hindrance }) => ADVICE[hindrance ?? "none"]));
@@ -56,7 +65,7 @@ export function describeOutcome({ range, found, repaired, left }: Outcome): stri
   return `${lines.join("\n")}\n`;
 }
 
-type AnyDrift = Omit<RepairedDrift, "repair">;
+type AnyDrift = Omit<BookedDrift, "repair">;
 
 function table<D extends AnyDrift>(drifts: readonly D[], last: (drift: D) => string): string[] {
   const rows = drifts.map((drift) => [

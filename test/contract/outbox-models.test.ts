@@ -26,6 +26,7 @@ const ALL_SEEN = [
   "retry accepted",
   "drift accepted",
   "repair accepted",
+  "repair held",
   "unbilled accepted",
   "carry accepted",
 ];

@@ -10,8 +10,10 @@ import type {
   SinkName,
 } from "../../../src/app/ports/reports.ts";
 import { FINALIZATION_MARGIN_MS } from "../../../src/domain/late-usage.ts";
+import type { Apply } from "../../../src/domain/reconcile.ts";
 import {
   HELD_OUTCOME_UNKNOWN,
+  HELD_WRITTEN_OFF,
   maySend,
   type PendingWindow,
   type PlanContext,
@@ -33,6 +35,8 @@ export interface RequestedHour {
   readonly eventName: string;
   readonly startMs: number;
   requestedMs: number;
+  /** What an operator wants. */
+  apply: Apply | undefined;
 }
 
 /** Told what is frozen. */
@@ -129,9 +133,11 @@ export class ModelOutbox {
   }
 
   #heldOf(window: WindowRow): PendingWindow["held"] {
-    const held = this.#heldReports(window).toSorted((a, b) =>
-      a.value === b.value ? a.sequence - b.sequence : a.value > b.value ? -1 : 1,
-    );
+    const held = this.#heldReports(window).toSorted((a, b) => {
+      const last = (report: ReportRow) => Number(report.reason === HELD_WRITTEN_OFF);
+      if (last(a) !== last(b)) return last(a) - last(b);
+      return a.value === b.value ? a.sequence - b.sequence : a.value > b.value ? -1 : 1;
+    });
     const [first] = held;
     if (first === undefined || window.total >= window.reported) return undefined;
     return { quantity: sumOf(held), reason: first.reason };
@@ -310,13 +316,10 @@ export class ModelOutbox {
 
   requestHour(stripeCustomerId: string, eventName: string, timestampMs: number): void {
     const startMs = Math.floor(timestampMs / HOUR_MS) * HOUR_MS;
+    const key = `${stripeCustomerId} ${eventName} ${startMs}`;
     const requestedMs = this.#options.nowMs();
-    this.requestedHours.set(`${stripeCustomerId} ${eventName} ${startMs}`, {
-      stripeCustomerId,
-      eventName,
-      startMs,
-      requestedMs,
-    });
+    const { apply } = this.requestedHours.get(key) ?? {};
+    this.requestedHours.set(key, { stripeCustomerId, eventName, startMs, requestedMs, apply });
   }
 
   /** What is not settled of a period learns when its invoice becomes final. */

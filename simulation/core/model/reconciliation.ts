@@ -11,7 +11,7 @@ import type {
 } from "../../../src/app/ports/reconciliation.ts";
 import type { LeaseGrant } from "../../../src/app/ports/reports.ts";
 import type { DriftExplanation, ValidationError } from "../../../src/domain/explain-drift.ts";
-import type { SpanView, Verdict } from "../../../src/domain/reconcile.ts";
+import type { Apply, SpanView, Verdict } from "../../../src/domain/reconcile.ts";
 import { compareText } from "../../../src/domain/usage-record.ts";
 import { DAY_MS, MINUTE_MS } from "../../../src/domain/window.ts";
 import type { Billing } from "./billing.ts";
@@ -29,7 +29,7 @@ export interface DriftRow extends MeteredCustomer {
   counted: bigint;
   explanation: DriftExplanation;
   hindrance: string;
-  state: "open" | "repaired" | "gone";
+  state: "open" | "repaired" | "gone" | "invoiced";
   foundMs: number;
   lookedMs: number;
   lookAtMs: number;
@@ -81,16 +81,21 @@ export class ModelReconciliation {
     const now = nowMs();
     const reports = this.#reportsOf(of);
     const hours = new Map<number, boolean>();
+    const wanted = new Map<number, Apply>();
     const add = (startMs: number, requested: boolean) => hours.set(startMs, requested || hours.get(startMs) === true);
     for (const report of reports)
       if (isUncompared(report) && this.#isOver(report, now)) add(hourOf(report.timestampMs), false);
     for (const request of outbox.requestedHours.values())
-      if (compareMeters(request, of) === 0) add(request.startMs, true);
+      if (compareMeters(request, of) === 0) {
+        add(request.startMs, true);
+        if (request.apply !== undefined) wanted.set(request.startMs, request.apply);
+      }
     const open = this.#open().filter((drift) => compareMeters(drift, of) === 0);
     for (const { startMs, lookAtMs } of open) if (lookAtMs <= now) add(hourOf(startMs), false);
     return [...hours]
       .sort(([a], [b]) => a - b)
       .filter(([startMs, requested]) => {
+        if (wanted.has(startMs)) return true;
         const inHour = reports.filter(({ timestampMs }) => hourOf(timestampMs) === startMs);
         if (inHour.some(({ state }) => state === "sending" || state === "unknown")) return false;
         if (
@@ -109,7 +114,7 @@ export class ModelReconciliation {
       .map(([startMs, requested]) => ({
         startMs,
         requested,
-        apply: false,
+        apply: wanted.get(startMs),
         boundariesMs: this.#boundaries(of, startMs, startMs + HOUR_MS),
       }));
   }
@@ -185,7 +190,6 @@ export class ModelReconciliation {
       finals: periods.filter(({ billed }) => billed !== undefined),
       errors: this.errors.filter(({ eventName }) => eventName === of.eventName),
       open: open && { expected: open.expected, counted: open.counted, foundAtMs: open.foundMs },
-      dismissed: [],
     };
   }
 
@@ -260,6 +264,7 @@ export class ModelReconciliation {
     }
     drift.hindrance = verdict.kind === "open" ? verdict.hindrance : "";
     if (verdict.kind === "repair") drift.state = "repaired";
+    if (verdict.kind === "invoiced") drift.state = "invoiced";
   }
 
   answered(
@@ -267,14 +272,25 @@ export class ModelReconciliation {
     { stripeCustomerId, eventName }: MeteredCustomer,
     readAtMs: number,
     done: readonly number[],
+    waiting: readonly number[],
   ): void {
     const { lease, outbox } = this.#options;
     lease.fence(grant);
-    for (const startMs of done) {
+    for (const startMs of [...done, ...waiting]) {
       const key = `${stripeCustomerId} ${eventName} ${startMs}`;
       const request = outbox.requestedHours.get(key);
-      if (request !== undefined && request.requestedMs <= readAtMs) outbox.requestedHours.delete(key);
+      if (request === undefined || request.requestedMs > readAtMs) continue;
+      if (done.includes(startMs)) outbox.requestedHours.delete(key);
+      else request.apply = undefined;
     }
+  }
+
+  /** An operator wants something done about drift in an hour. */
+  ask({ stripeCustomerId, eventName }: MeteredCustomer, timeMs: number, apply: Apply): void {
+    const { outbox, nowMs } = this.#options;
+    const [startMs, requestedMs] = [hourOf(timeMs), nowMs()];
+    const key = `${stripeCustomerId} ${eventName} ${startMs}`;
+    outbox.requestedHours.set(key, { stripeCustomerId, eventName, startMs, requestedMs, apply });
   }
 
   state(): ReconcileState {

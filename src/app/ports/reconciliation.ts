@@ -1,6 +1,6 @@
 // What reconciliation stands on: what is believed of Stripe's sums, kept with the outbox, and the sums themselves.
 import type { DriftExplanation } from "../../domain/explain-drift.ts";
-import type { Remedy, SpanView, Verdict } from "../../domain/reconcile.ts";
+import type { Apply, Remedy, SpanView, Verdict } from "../../domain/reconcile.ts";
 import type { PlannedReport } from "../../domain/report.ts";
 import type { Interval } from "../../domain/window.ts";
 import type { LeaseGrant } from "./reports.ts";
@@ -19,8 +19,8 @@ export interface HourToCompare {
   readonly boundariesMs: readonly number[];
   /** Somebody asked for it. */
   readonly requested: boolean;
-  /** An operator wants what can be repaired in it to be repaired now. */
-  readonly apply: boolean;
+  /** What an operator wants done about drift in it. */
+  readonly apply: Apply | undefined;
 }
 
 export interface Comparison extends MeteredCustomer {
@@ -55,11 +55,11 @@ export interface AskedHour extends MeteredCustomer {
 }
 
 /** A drift that was booked. */
-export interface RepairedDrift extends MeteredCustomer, Interval {
+export interface BookedDrift extends MeteredCustomer, Interval {
   readonly expected: bigint;
   readonly counted: bigint;
   readonly explanation: DriftExplanation;
-  /** Identifier of the report that makes up for it. */
+  /** Identifier of the report that makes up for it, or would if it were not written off. */
   readonly repair: string;
 }
 
@@ -74,7 +74,7 @@ export interface Reconciliation {
   /**
    * Customers' meters, in their order from `after` on, at most `limit`, with the hours of each that are due: those over in which something
    * was taken that no sum has confirmed, those asked for, and those with a drift whose next look has come; all sends in them are settled
-   * for `lagMs` at least. With `onlyAsked`, only what an operator wants repaired now. Some steps may hold nothing.
+   * for `lagMs` at least. With `onlyAsked`, only those in which an operator wants something done. Some steps may hold nothing.
    */
   due(lagMs: number, onlyAsked: boolean, after: MeteredCustomer | undefined, limit: number): Promise<ComparisonStep>;
   /** Makes requests for longer or shorter spans into such for the hours that they touch. */
@@ -122,12 +122,12 @@ export interface ReconcileRequests {
     after: MeteredCustomer | undefined,
     limit: number,
   ): Promise<ComparisonStep>;
-  /** Asks the leader to repair what can be repaired in these hours. Returns the database's time. */
-  ask(hours: readonly AskedHour[]): Promise<number>;
+  /** Asks the leader to do this about drift in these hours; what is asked last counts. Returns the database's time. */
+  ask(hours: readonly AskedHour[], apply: Apply): Promise<number>;
   /** How many of an operator's requests are not answered yet. */
   unanswered(hours: readonly AskedHour[]): Promise<number>;
-  /** Drifts of these hours that were repaired since. */
-  repairedSince(sinceMs: number, hours: readonly AskedHour[]): Promise<readonly RepairedDrift[]>;
+  /** Drifts of these hours that were booked since. */
+  bookedSince(sinceMs: number, hours: readonly AskedHour[]): Promise<readonly BookedDrift[]>;
 }
 
 /** What Stripe counted. Reads only; rejects when it cannot be read, and as soon as `signal` aborts. */

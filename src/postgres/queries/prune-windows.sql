@@ -29,15 +29,15 @@ WITH looked AS MATERIALIZED (
     OR EXISTS (SELECT FROM report u WHERE u.stripe_customer_id = t.stripe_customer_id AND u.event_name = t.event_name
       AND u.event_timestamp < $2 AND u.state IN ('planned', 'sending', 'unknown'))
     OR EXISTS (SELECT FROM report u WHERE u.stripe_customer_id = t.stripe_customer_id AND u.event_name = t.event_name
-      AND u.event_timestamp < $2 AND u.state = 'held')
+      AND u.event_timestamp < $2 AND u.state = 'held' AND u.written_off_at IS NULL)
     OR EXISTS (SELECT FROM drift d WHERE d.stripe_customer_id = t.stripe_customer_id AND d.event_name = t.event_name
       AND d.span_start < $2 AND d.state = 'open')
     OR EXISTS (SELECT FROM reconcile_request q WHERE q.stripe_customer_id = t.stripe_customer_id AND q.event_name = t.event_name
       AND q.span_start < $2)
 ), kept AS MATERIALIZED (
   SELECT DISTINCT t.window_start, t.event_name, t.payload FROM told t
-  WHERE NOT (t.state = 'superseded' OR t.state = 'accepted' AND t.reconciled_at IS NOT NULL)
-    OR t.event_timestamp >= $2 OR coalesce(t.settled_at, t.planned_at) >= $2
+  WHERE NOT (t.state = 'superseded' OR t.state = 'accepted' AND t.reconciled_at IS NOT NULL OR t.state = 'held' AND t.written_off_at IS NOT NULL)
+    OR t.event_timestamp >= $2 OR coalesce(t.written_off_at, t.settled_at, t.planned_at) >= $2
     OR EXISTS (SELECT FROM busy b WHERE b.stripe_customer_id = t.stripe_customer_id AND b.event_name = t.event_name)
     OR EXISTS (
       SELECT FROM invoiced_period ip JOIN invoice i USING (invoice_id)

@@ -6,5 +6,6 @@ WITH done AS (
   WHERE stripe_customer_id = $1 AND event_name = $2 AND requested_at <= $3 AND span_start = ANY ($4::timestamptz[])
     AND span_end = span_start + interval '1 hour'
 )
-UPDATE reconcile_request SET apply = false
-WHERE stripe_customer_id = $1 AND event_name = $2 AND requested_at <= $3 AND span_start = ANY ($5::timestamptz[]) AND apply;
+UPDATE reconcile_request SET apply = false, write_off = false
+WHERE stripe_customer_id = $1 AND event_name = $2 AND requested_at <= $3 AND span_start = ANY ($5::timestamptz[])
+  AND (apply OR write_off);

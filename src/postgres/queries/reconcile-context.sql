@@ -1,4 +1,4 @@
--- What else is known of a customer's meter over a stretch of time: one row. Drifts are those open or dismissed.
+-- What else is known of a customer's meter over a stretch of time: one row. Drifts are those open.
 -- $1 text: Stripe customer; $2 text: event name; $3 timestamptz, $4 timestamptz: the stretch; error reports are looked up over the
 -- times of sends, $5 timestamptz, $6 timestamptz. Indexes of account, period_boundary, invoiced_period_customer, drift_open, meter_error_validation.
 WITH owner AS (
@@ -21,10 +21,10 @@ SELECT owner.customer_id, now() AS now,
     WHERE p.stripe_customer_id = $1 AND p.event_name = $2 AND p.period_end > $3 AND p.period_start < $4 AND i.status <> 'draft'
       AND coalesce(i.finalized_at, now()) >= p.period_end) AS finals,
   (SELECT coalesce(json_agg(json_build_object('startMs', extract(epoch FROM span_start) * 1000, 'endMs', extract(epoch FROM span_end) * 1000,
-      'expected', expected::text, 'counted', counted::text, 'state', state,
+      'expected', expected::text, 'counted', counted::text,
       'foundAtMs', floor(extract(epoch FROM found_at) * 1000)) ORDER BY drift_id), '[]')
     FROM drift
-    WHERE stripe_customer_id = $1 AND event_name = $2 AND span_start < $4 AND span_end > $3 AND state IN ('open', 'dismissed')) AS drifts,
+    WHERE stripe_customer_id = $1 AND event_name = $2 AND span_start < $4 AND span_end > $3 AND state = 'open') AS drifts,
   (SELECT coalesce(json_agg(json_build_object('code', code, 'startMs', floor(extract(epoch FROM validation_start) * 1000),
       'endMs', floor(extract(epoch FROM validation_end) * 1000)) ORDER BY validation_end DESC, code), '[]')
     FROM meter_error

@@ -1,5 +1,6 @@
 -- Keeps the drifts of spans that were looked at: one that was found again stays, with the time since when these very numbers are seen, one
--- that was repaired says by what, and any other that is open in these spans is gone. A repaired one that no earlier look had found is new.
+-- that was repaired says by what, one that is left to invoices says so (both by reconcile-drift-settled.sql), and any other that is open in these
+-- spans is gone. One of these that no earlier look had found is new.
 -- An open one is due again after the lag, then after as long again as it is old, but within a day.
 -- $1 text: Stripe customer; $2 text: event name; $3 json: spans with what was found; $4 bigint: lag in ms. Index drift_open.
 WITH looked AS MATERIALIZED (
@@ -12,11 +13,11 @@ WITH looked AS MATERIALIZED (
   FROM looked l
   WHERE d.stripe_customer_id = $1 AND d.event_name = $2 AND d.state = 'open' AND d.span_start < l.span_end AND d.span_end > l.span_start
     AND NOT EXISTS (
-      SELECT FROM looked s WHERE s.span_start = d.span_start AND s.span_end = d.span_end AND s.state IN ('open', 'repaired'))
+      SELECT FROM looked s WHERE s.span_start = d.span_start AND s.span_end = d.span_end AND s.state IN ('open', 'repaired', 'invoiced'))
 )
 INSERT INTO drift AS d (stripe_customer_id, event_name, span_start, span_end, expected, counted, explanation, hindrance, look_at)
 SELECT $1, $2, span_start, span_end, expected, counted, explanation, hindrance, now() + $4::bigint * interval '1 ms'
-FROM looked WHERE state IN ('open', 'repaired')
+FROM looked WHERE state IN ('open', 'repaired', 'invoiced')
 ON CONFLICT (stripe_customer_id, event_name, span_start, span_end) WHERE state = 'open' DO UPDATE
 SET expected = excluded.expected, counted = excluded.counted, explanation = excluded.explanation, hindrance = excluded.hindrance,
   looked_at = now(),

@@ -4,7 +4,7 @@
 -- An hour is due when it is over, or when a period that ends in it is: an invoice waits for nobody.
 -- $1 bigint: lag in ms; $2 boolean: only what operators ask for; after which customer's meter to go on, or null: $3 text, $4 text;
 -- $5 integer: most customers' meters.
--- Indexes report_uncompared, report_unsettled, report_counted, primary key of reconcile_request, reconcile_request_apply, drift_open.
+-- Indexes report_uncompared, report_unsettled, report_counted, primary key of reconcile_request, reconcile_request_asked, drift_open.
 WITH chosen AS MATERIALIZED (
   SELECT * FROM (
     (SELECT DISTINCT stripe_customer_id, event_name FROM report
@@ -13,7 +13,7 @@ WITH chosen AS MATERIALIZED (
      ORDER BY 1, 2 LIMIT $5)
     UNION
     (SELECT DISTINCT stripe_customer_id, event_name FROM reconcile_request
-     WHERE (apply OR NOT $2::boolean) AND ($3::text IS NULL OR (stripe_customer_id, event_name) > ($3, $4::text))
+     WHERE (apply OR write_off OR NOT $2::boolean) AND ($3::text IS NULL OR (stripe_customer_id, event_name) > ($3, $4::text))
      ORDER BY 1, 2 LIMIT $5)
     UNION
     (SELECT DISTINCT stripe_customer_id, event_name FROM drift
@@ -22,9 +22,11 @@ WITH chosen AS MATERIALIZED (
   ) AS any_of_them
   ORDER BY 1, 2 LIMIT $5
 ), hours AS MATERIALIZED (
-  SELECT c.stripe_customer_id, c.event_name, h.hour, bool_or(h.requested) AS requested, bool_or(h.apply) AS apply
+  SELECT c.stripe_customer_id, c.event_name, h.hour, bool_or(h.requested) AS requested,
+    bool_or(h.apply) AS apply, bool_or(h.write_off) AS write_off
   FROM chosen c CROSS JOIN LATERAL (
-    SELECT date_bin('1 hour', r.event_timestamp, timestamptz 'epoch') AS hour, false AS requested, false AS apply
+    SELECT date_bin('1 hour', r.event_timestamp, timestamptz 'epoch') AS hour, false AS requested, false AS apply,
+      false AS write_off
     FROM report r
     WHERE NOT $2::boolean AND r.stripe_customer_id = c.stripe_customer_id AND r.event_name = c.event_name
       AND r.reconciled_at IS NULL AND r.state IN ('sent', 'accepted') AND r.kind <> 'unbilled'
@@ -34,17 +36,17 @@ WITH chosen AS MATERIALIZED (
           AND b.boundary < date_bin('1 hour', r.event_timestamp, timestamptz 'epoch') + interval '1 hour'
           AND date_bin('1 minute', b.boundary, timestamptz 'epoch') + interval '1 minute' <= now()))
     UNION ALL
-    SELECT q.span_start, true, q.apply FROM reconcile_request q
-    WHERE q.stripe_customer_id = c.stripe_customer_id AND q.event_name = c.event_name AND (q.apply OR NOT $2::boolean)
+    SELECT q.span_start, true, q.apply, q.write_off FROM reconcile_request q
+    WHERE q.stripe_customer_id = c.stripe_customer_id AND q.event_name = c.event_name AND (q.apply OR q.write_off OR NOT $2::boolean)
       AND q.span_start = date_bin('1 hour', q.span_start, timestamptz 'epoch')
     UNION ALL
-    SELECT date_bin('1 hour', d.span_start, timestamptz 'epoch'), false, false FROM drift d
+    SELECT date_bin('1 hour', d.span_start, timestamptz 'epoch'), false, false, false FROM drift d
     WHERE NOT $2::boolean AND d.stripe_customer_id = c.stripe_customer_id AND d.event_name = c.event_name AND d.state = 'open' AND d.look_at <= now()
   ) AS h
   GROUP BY 1, 2, 3
 ), due AS (
   SELECT h.* FROM hours h
-  WHERE h.apply OR NOT EXISTS (
+  WHERE h.apply OR h.write_off OR NOT EXISTS (
       SELECT FROM report r
       WHERE r.stripe_customer_id = h.stripe_customer_id AND r.event_name = h.event_name
         AND r.event_timestamp >= h.hour AND r.event_timestamp < h.hour + interval '1 hour' AND r.state IN ('sending', 'unknown'))
@@ -69,7 +71,7 @@ WITH chosen AS MATERIALIZED (
             AND r.event_timestamp >= h.hour AND r.event_timestamp < h.hour + interval '1 hour'
             AND r.reconciled_at IS NULL AND r.state IN ('sent', 'accepted') AND r.kind <> 'unbilled' AND r.settled_at > d.looked_at)))
 )
-SELECT c.stripe_customer_id, c.event_name, d.hour, d.requested, d.apply, now() AS now,
+SELECT c.stripe_customer_id, c.event_name, d.hour, d.requested, d.apply, d.write_off, now() AS now,
   ARRAY(
     SELECT DISTINCT b.boundary FROM period_boundary b
     WHERE (b.customer_id = c.stripe_customer_id

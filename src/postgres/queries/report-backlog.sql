@@ -10,7 +10,7 @@ WITH unplanned AS MATERIALIZED (
 SELECT
   (SELECT count(*) FROM open) AS open_reports,
   (SELECT count(*) FROM open WHERE sink NOT IN ('', $1)) AS other_sink_reports,
-  (SELECT count(*) FROM report WHERE state = 'held') AS held_reports,
+  (SELECT count(*) FROM report WHERE state = 'held' AND written_off_at IS NULL) AS held_reports,
   (SELECT count(*) FROM unplanned WHERE NOT mapped) AS unmapped_windows,
   -- An open report's window ended a minute after its start, or a little earlier.
   coalesce(greatest(0, extract(epoch FROM now() - least(

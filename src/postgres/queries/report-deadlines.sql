@@ -14,7 +14,7 @@ WITH due AS (
   UNION ALL
   SELECT 'age', event_timestamp + interval '35 days' FROM report WHERE state IN ('planned', 'sending', 'unknown')
   UNION ALL
-  SELECT 'age', event_timestamp + interval '35 days' FROM report WHERE state = 'held'
+  SELECT 'age', event_timestamp + interval '35 days' FROM report WHERE state = 'held' AND written_off_at IS NULL
   UNION ALL
   SELECT 'age', window_start + interval '35 days' FROM pending_window WHERE total <> reported
 )

@@ -1,5 +1,5 @@
 -- Freezes reports, under the next sequences of their windows, which the transaction has locked. Usage counts as reported in its window;
--- a booking, which is accepted from the start, counts there at once.
+-- a booking, which is accepted from the start, counts there at once. What is held for 'written_off' is so from the start.
 -- $1 bigint: epoch; $2 json: reports, in any order. Primary key of pending_window.
 WITH planned AS MATERIALIZED (
   SELECT identifier, kind, origin, "customerId" AS customer_id, "stripeCustomerId" AS stripe_customer_id, "eventName" AS event_name, payload,
@@ -11,10 +11,10 @@ WITH planned AS MATERIALIZED (
     "finalizesAtMs" bigint, "heldFor" text)
 ), frozen AS (
   INSERT INTO report (identifier, kind, origin, customer_id, stripe_customer_id, event_name, payload, window_start, sequence, value,
-    event_timestamp, late, finalizes_at, state, reason, settled_at, reconciled_at, lease_epoch)
+    event_timestamp, late, finalizes_at, state, reason, settled_at, reconciled_at, written_off_at, lease_epoch)
   SELECT identifier, kind, origin, customer_id, stripe_customer_id, event_name, payload, window_start, sequence, value,
     event_timestamp, late, finalizes_at, state, reason, CASE WHEN state <> 'planned' THEN now() END,
-    CASE WHEN state = 'accepted' THEN now() END, $1
+    CASE WHEN state = 'accepted' THEN now() END, CASE WHEN reason = 'written_off' THEN now() END, $1
   FROM planned
 )
 UPDATE pending_window p SET reported = p.reported + s.reported, accepted = p.accepted + s.accepted, next_sequence = p.next_sequence + s.count

@@ -52,7 +52,8 @@ CROSS JOIN LATERAL (
     AND coalesce(i.finalized_at, i.finalizes_at, now()) >= ip.period_end
 ) AS period
 CROSS JOIN LATERAL (
-  SELECT sum(r.value) AS quantity, (array_agg(r.reason ORDER BY r.value DESC, r.sequence))[1] AS reason
+  SELECT sum(r.value) AS quantity, CASE WHEN bool_and(r.written_off_at IS NOT NULL) THEN 'written_off'
+      ELSE (array_agg(r.reason ORDER BY r.written_off_at IS NOT NULL, r.value DESC, r.sequence))[1] END AS reason
   FROM report r
   WHERE l.total < l.reported AND r.customer_id = l.customer_id AND r.event_name = l.event_name AND r.payload = l.payload
     AND r.window_start = l.window_start AND r.state = 'held' AND r.reason <> 'outcome_unknown' AND r.kind <> 'cancel'

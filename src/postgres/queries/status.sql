@@ -45,17 +45,17 @@ SELECT json_build_object(
     FROM report WHERE state IN ('planned', 'sending', 'unknown'))::jsonb
     || jsonb_build_object(
       'sent', (SELECT count(*) FROM report WHERE state = 'sent' AND reconciled_at IS NULL),
-      'held', (SELECT count(*) FROM report WHERE state = 'held'),
+      'held', (SELECT count(*) FROM report WHERE state = 'held' AND written_off_at IS NULL),
       'acceptedLastDay', (SELECT count(*) FROM report WHERE state = 'accepted' AND settled_at > now() - interval '1 day')),
   'held', (
     SELECT coalesce(json_agg(h ORDER BY h.reports DESC), '[]')
     FROM (
       SELECT g.reason, g.reports, json_build_object('identifier', r.identifier, 'customerId', r.customer_id,
         'eventName', r.event_name, 'message', r.message) AS example
-      FROM (SELECT reason, count(*) AS reports, min(identifier) AS first FROM report WHERE state = 'held' GROUP BY reason) AS g
+      FROM (SELECT reason, count(*) AS reports, min(identifier) AS first FROM report WHERE state = 'held' AND written_off_at IS NULL GROUP BY reason) AS g
       JOIN report r ON r.identifier = g.first) AS h),
   'late', (
-    SELECT json_build_object('reports', count(*), 'held', count(*) FILTER (WHERE state = 'held'),
+    SELECT json_build_object('reports', count(*), 'held', count(*) FILTER (WHERE state = 'held' AND written_off_at IS NULL),
       'periodsToClose', (SELECT count(*) FROM invoiced_period WHERE billed IS NOT NULL AND closed_at IS NULL),
       'periodsExceeded', (SELECT count(*) FROM invoiced_period WHERE excess > 0))
     FROM report WHERE (late OR kind = 'carry' OR reason IN ('late', 'no_open_period')) AND state <> 'superseded'),

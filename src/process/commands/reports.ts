@@ -1,9 +1,18 @@
 // `metering reports`: what is on its way to Stripe, what is held and why, and what an operator does about it.
 import { Command, InvalidArgumentError } from "commander";
-import { type PlannedReport, REPORT_STATES } from "../../domain/report.ts";
+import type { PlannedReport } from "../../domain/report.ts";
 import { readDeployment } from "../../postgres/deployment.ts";
 import type { Pool } from "../../postgres/pool.ts";
-import { findHeld, holdPlanned, listReports, retryHeld, showReport } from "../../postgres/report-desk.ts";
+import {
+  findHeld,
+  holdPlanned,
+  listReports,
+  type ReportFilter,
+  retryHeld,
+  SHOWN_STATES,
+  showReport,
+  writeOff,
+} from "../../postgres/report-desk.ts";
 import { withDatabase } from "../command-database.ts";
 import type { LazyCommand } from "../lazy-commands.ts";
 import { OperatorError } from "../operator-error.ts";
@@ -21,17 +30,18 @@ export const subcommands: readonly LazyCommand[] = [
   { name: "show", summary: "show one and what explains it", load: async () => ({ buildCommand: showCommand }) },
   { name: "retry", summary: "send held ones again", load: async () => ({ buildCommand: retryCommand }) },
   { name: "hold", summary: "hold what was not sent yet", load: async () => ({ buildCommand: holdCommand }) },
+  { name: "write-off", summary: "give held ones up", load: async () => ({ buildCommand: writeOffCommand }) },
 ];
 
 export function buildCommand(): Command {
   return new Command("reports")
-    .description("Shows reports to Stripe, retries held ones, holds those that were not sent yet.")
+    .description("Shows reports to Stripe, retries held ones or gives them up, holds those that were not sent yet.")
     .usage("<command> [options]")
     .helpCommand(false);
 }
 
 interface ListOptions {
-  readonly state: readonly string[];
+  readonly state: NonNullable<ReportFilter["states"]>;
   readonly reason?: string;
   readonly customer?: string;
   readonly late?: true;
@@ -43,7 +53,7 @@ interface ListOptions {
 function listCommand(): Command {
   return new Command("list")
     .description("Lists reports, newest first: held ones, unless told otherwise.")
-    .option("--state <states>", `comma-separated: ${REPORT_STATES.join(", ")}; or all`, parseStates, ["held"])
+    .option("--state <states>", `comma-separated: ${SHOWN_STATES.join(", ")}; or all`, parseStates, ["held"])
     .option("--reason <reason>", "only those held, or waiting, for this reason")
     .option("--customer <id>", "only this customer's")
     .option("--late", "only usage that missed its own billing period: where it landed, or that it is held; all states")
@@ -165,13 +175,41 @@ function holdCommand(): Command {
     );
 }
 
+function writeOffCommand(): Command {
+  return new Command("write-off")
+    .description(
+      "Gives held reports up: what they hold was settled in another way, or is not to be billed. They stay, are listed as written_off, and count " +
+        "in no alert; retry by its identifier takes one up again. Reports of unknown outcome are not written off: " +
+        '"metering stripe reconcile" finds out what became of them.',
+    )
+    .argument("<identifiers...>")
+    .requiredOption("--message <text>", "why, for whoever looks at it")
+    .option("--json", 'print one JSON object: {"writtenOff":[..],"left":[..]}')
+    .addHelpText(
+      "after",
+      `${SETTINGS}\nExit codes: 0 all are written off, 1 some are not held, or of unknown outcome, 2 bad usage.\nExample: metering reports write-off u-1700000000-0-0f... --message "billed by hand, invoice item ii_123"`,
+    )
+    .action((identifiers: string[], { message, json }: { message: string; json?: true }) =>
+      withDatabase("reports", async ({ pool }) => {
+        const writtenOff = await writeOff(pool, identifiers, message);
+        const left = identifiers.filter((identifier) => !writtenOff.includes(identifier));
+        if (left.length > 0) process.exitCode = 1;
+        const lines = [
+          `${writtenOff.length} reports are written off.`,
+          ...left.map((identifier) => `${identifier} is not held, or of unknown outcome: nothing was done`),
+        ];
+        process.stdout.write(json ? `${JSON.stringify({ writtenOff, left })}\n` : `${lines.join("\n")}\n`);
+      }),
+    );
+}
+
 /** A state that is misspelled would list nothing, which reads as if nothing were held. */
-function parseStates(text: string): readonly string[] {
-  if (text === "all") return REPORT_STATES;
+function parseStates(text: string): ListOptions["state"] {
+  if (text === "all") return SHOWN_STATES;
   const states = text.split(",");
-  const wrong = states.filter((state) => !REPORT_STATES.some((known) => known === state));
+  const wrong = states.filter((state) => !SHOWN_STATES.some((known) => known === state));
   if (wrong.length > 0) throw new InvalidArgumentError(`no such state: ${wrong.join(", ")}`);
-  return states;
+  return SHOWN_STATES.filter((known) => states.includes(known));
 }
 
 function parseLimit(text: string): number {

@@ -1,7 +1,7 @@
 // `metering stripe reconcile`: what Stripe counted, against what the ledger believes that it counted.
 import { randomUUID } from "node:crypto";
-import { Command, InvalidArgumentError } from "commander";
-import { applyRepairs, type FoundDrift, lookAtRange } from "../../app/reconcile-now.ts";
+import { Command, InvalidArgumentError, Option } from "commander";
+import { applyTo, lookAtRange } from "../../app/reconcile-now.ts";
 import { TokenBucket } from "../../app/token-bucket.ts";
 import { readDeployment } from "../../postgres/deployment.ts";
 import { prunedBefore } from "../../postgres/prune.ts";
@@ -24,6 +24,7 @@ interface Options {
   readonly from?: number;
   readonly to?: number;
   readonly apply?: true;
+  readonly writeOff?: true;
   readonly json?: true;
 }
 
@@ -45,11 +46,17 @@ export function buildCommand(): Command {
     )
     .option("--to <time>", "end, not included; default: the last midnight, or with --from the last full hour", timeOf)
     .option("--apply", "repair what can be repaired, foreign and large differences included")
+    .addOption(
+      new Option(
+        "--write-off",
+        "give up what differs: it is booked, and nothing is sent; for what was settled by hand. Needs --customer",
+      ).conflicts("apply"),
+    )
     .option("--json", "print one JSON object; quantities are decimal strings")
     .addHelpText(
       "after",
       `
-Without --apply it only reads, beside a running service or without one. With it the leader is asked, or the command leads for that long.
+Without --apply or --write-off it only reads, beside a running service or without one. With them the leader is asked, or the command leads for that long.
 Settings: DATABASE_URL, STRIPE_SECRET_KEY; without DATABASE_URL, those of the "metering dev" that runs on METERING_DATA_DIR.
 Exit codes: 0 the sums agree, or were made to, 1 they differ, or could not be read, 2 the command line or the configuration is wrong, 130 interrupted.
 Example: metering stripe reconcile --customer cus_123 --from 2026-10-01 --json | jq .drifts`,
@@ -57,6 +64,7 @@ Example: metering stripe reconcile --customer cus_123 --from 2026-10-01 --json |
     .action(async (options: Options, command: Command) => {
       const range = rangeOf(options, SYSTEM_CLOCK.nowMs());
       if (range === undefined) command.error("error: --from must be before --to, and both in the past");
+      if (options.writeOff && options.customer === undefined) command.error("error: --write-off needs --customer");
       const interrupted = new AbortController();
       for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => interrupted.abort());
       const work = (database: CommandDatabase) => reconcile(database, options, range, interrupted.signal);
@@ -113,13 +121,14 @@ async function reconcile(
       `Stripe's sums cannot be read: it has no meter for them, or no customer ${[...ids].join(", ")}`,
     );
   }
-  const repairable: readonly FoundDrift[] = options.apply ? found.drifts : [];
-  if (repairable.length === 0) return { range, found, repaired: [], left: found.drifts };
+  const apply = options.writeOff ? "write_off" : options.apply ? "repair" : undefined;
+  if (apply === undefined || found.drifts.length === 0) return { range, found, apply, booked: [], left: found.drifts };
   const { holder } = createFlush(foundation);
-  const onProgress = (hours: number) => showProgress(`${hours} hours to be repaired`);
-  const repaired = await applyRepairs(repairable, { requests, holder, reconcile: parts.reconcile, onProgress }, signal);
-  if (repaired === undefined) return undefined;
-  return { range, found, repaired, left: (await lookAtRange(look, signal)).drifts };
+  const onProgress = (hours: number) => showProgress(`${hours} hours to go`);
+  const on = { requests, holder, reconcile: parts.reconcile, onProgress };
+  const booked = await applyTo(found.drifts, apply, on, signal);
+  if (booked === undefined) return undefined;
+  return { range, found, apply, booked, left: (await lookAtRange(look, signal)).drifts };
 }
 
 function eventNamesOf(config: Config): string[] {

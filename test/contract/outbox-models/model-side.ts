@@ -70,7 +70,7 @@ export class ModelSide implements Side {
       cutRequests: async () => {},
       settle: async (...args) => book.settle(...args),
       look: () => Promise.reject(new Error("not compared")),
-      answered: async (grant, of, readAtMs, done) => book.answered(grant, of, readAtMs, done),
+      answered: async (grant, of, readAtMs, done, waiting) => book.answered(grant, of, readAtMs, done, waiting),
       state: async () => book.state(),
     };
     this.periods = { close: async (...args) => periods.close(...args) };

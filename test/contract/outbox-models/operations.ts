@@ -191,7 +191,9 @@ const FINAL = new WeakMap<Side, Set<string>>();
 
 function drawReconcile(random: Random): Operation["run"] {
   const lagMs = random.pick([0, LAG_MS]);
-  const policy = { lagMs, repairLimit: 1_000_000n, apply: random.chance(0.4) };
+  const wish = random.unit();
+  const apply = wish < 0.25 ? "repair" : wish < 0.4 ? "write_off" : undefined;
+  const policy = { lagMs, repairLimit: 1_000_000n, apply } as const;
   const wrongBy = random.pick([0n, 20n, 20n, -20n]);
   return async (side) => {
     const grant = grantOf(side, 0);

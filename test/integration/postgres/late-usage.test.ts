@@ -5,7 +5,14 @@ import { HELD_OUTCOME_UNKNOWN, type PendingWindow, planReports } from "../../../
 import { postgresInvoicedPeriods } from "../../../src/postgres/invoiced-periods.ts";
 import { postgresLease } from "../../../src/postgres/lease.ts";
 import type { Pool } from "../../../src/postgres/pool.ts";
-import { findHeld, holdPlanned, listReports, retryHeld, showReport } from "../../../src/postgres/report-desk.ts";
+import {
+  findHeld,
+  holdPlanned,
+  listReports,
+  retryHeld,
+  showReport,
+  writeOff,
+} from "../../../src/postgres/report-desk.ts";
 import { postgresReports, readDeadlines } from "../../../src/postgres/reports.ts";
 import { useServedDatabase } from "../../support/postgres.ts";
 import { addUsage, LEASE, reportRows } from "../flush/harness.ts";
@@ -338,4 +345,24 @@ test("what is voided of a report that is held is held beside it: nothing is take
   expect((await pool.query("SELECT total, accepted FROM pending_window")).rows).toEqual([
     { total: "0", accepted: "0" },
   ]);
+});
+
+test("what is voided of a report that was written off is written off with it", async () => {
+  const { pool, plan, send } = await setUp();
+  await addUsage(pool, AFTER);
+  await plan();
+  await pool.query("UPDATE report SET state = 'held', reason = 'no_such_customer', settled_at = now()");
+  const [{ identifier } = { identifier: "" }] = await reportRows(pool);
+  expect(await writeOff(pool, [identifier], "never a customer")).toEqual([identifier]);
+  await addUsage(pool, { ...AFTER, quantity: -7n });
+  await plan();
+  expect(await send()).toEqual([]);
+  expect((await reportRows(pool)).map((r) => [r.state, r.reason, r.value])).toEqual([
+    ["held", "no_such_customer", "7"],
+    ["held", "written_off", "-7"],
+  ]);
+  const all = { reason: undefined, customerId: undefined };
+  expect(await findHeld(pool, all, "", 10)).toMatchObject({ identifiers: [] });
+  const filter = { ...all, states: ["written_off"], lateOnly: false, limit: 10, after: undefined } as const;
+  expect(await listReports(pool, filter)).toHaveLength(2);
 });

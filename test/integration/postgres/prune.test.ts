@@ -146,6 +146,18 @@ describe("what is finished and old goes, and is not missed", () => {
     expect((await pool.query("SELECT event_id FROM meter_error")).rows).toEqual([{ event_id: "evt_new" }]);
     expect((await pool.query("SELECT FROM report WHERE event_name = 'output_tokens'")).rowCount).toBe(0);
   });
+
+  test("what was written off long ago goes with the rest", async () => {
+    const { pool } = await useServedDatabase();
+    await live(pool, "cus_a");
+    await dropRaw(pool);
+    await pool.query(
+      `UPDATE report SET state = 'held', reason = 'late', written_off_at = settled_at, reconciled_at = NULL WHERE ${first}`,
+      ["cus_a"],
+    );
+    expect(await pruneNow(pool)).toMatchObject({ windows: 3, reports: 4 });
+    expect(await countOf(pool, "cus_a")).toEqual(RECENT);
+  });
 });
 
 const old = `customer_id = $1 AND event_name = '${METER}' AND window_start < now() - interval '300 days'`;
@@ -160,6 +172,10 @@ describe("whatever something may still be asked of stays, whole", () => {
   test.each([
     ["more was recorded than reported", `UPDATE pending_window SET total = total + 1 WHERE ${old}`],
     ["one is held for a person", `UPDATE report SET state = 'held', reason = 'no_meter_found' WHERE ${first}`],
+    [
+      "one was written off lately",
+      `UPDATE report SET state = 'held', reason = 'late', written_off_at = now() WHERE ${old}`,
+    ],
     ["one was not found in Stripe's sums yet", `UPDATE report SET reconciled_at = NULL WHERE ${first}`],
     ["one is on its way", `UPDATE report SET state = 'unknown' WHERE ${first}`],
     ["one waits to be sent", `UPDATE report SET state = 'planned' WHERE ${first}`],

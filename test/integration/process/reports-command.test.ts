@@ -52,6 +52,40 @@ test("an operator lists what is held, mends the cause, and sends it again", asyn
   expect((await reports("list", "--reason", "operator")).stdout).toContain("in dispute");
 });
 
+test("what was settled by hand is written off: listed as such, in no count of what waits, and a retry takes it up again", async () => {
+  const { pool, url } = await useServedDatabase();
+  const reports = (...args: string[]) => runCommand(["reports", ...args], { DATABASE_URL: url });
+  const late = await hold(pool, "cus_a", "held", "late", "its invoice is final");
+  const unknown = await hold(pool, "cus_b", "held", "outcome_unknown");
+  const other = await hold(pool, "cus_c", "held", "late");
+  expect(await reports("write-off", late)).toMatchObject({ exitCode: 2 });
+  const written = await reports("write-off", late, unknown, "--message", "invoice item ii_1", "--json");
+  expect(written.exitCode).toBe(1);
+  expect(JSON.parse(written.stdout)).toEqual({ writtenOff: [late], left: [unknown] });
+  expect(await reports("write-off", late, "--message", "again")).toMatchObject({ exitCode: 1 });
+
+  expect((await reports("list")).stdout).not.toContain(late);
+  const listed = (await reports("list", "--state", "written_off")).stdout;
+  expect(listed).toContain(`${late}  written_off: late`);
+  expect(listed).toContain("written off: invoice item ii_1; before: its invoice is final");
+  expect(listed).not.toContain(other);
+  const both = JSON.parse((await reports("list", "--state", "written_off,held", "--json")).stdout);
+  expect(both.map((r: { identifier: string; state: string }) => `${r.identifier} ${r.state}`).sort()).toEqual([
+    `${late} written_off`,
+    `${unknown} held`,
+    `${other} held`,
+  ]);
+  expect((await reports("list", "--late")).stdout).toContain(late);
+  expect(JSON.parse((await runCommand(["status", "--json"], { DATABASE_URL: url })).stdout)).toMatchObject({
+    reports: { held: 2 },
+    late: { held: 1 },
+  });
+
+  const retried = JSON.parse((await reports("retry", "--reason", "late", "--json")).stdout);
+  expect(retried.retried).toMatchObject([{ origin: other }]);
+  expect(JSON.parse((await reports("retry", late, "--json")).stdout).retried).toMatchObject([{ origin: late }]);
+});
+
 test("what cannot be done is said, with exit code 1, and what is mistyped with 2", async () => {
   const { pool, url } = await useServedDatabase();
   const reports = (...args: string[]) => runCommand(["reports", ...args], { DATABASE_URL: url });

@@ -1,0 +1,97 @@
+// What an operator's word changes about drift, and what final invoices do.
+import { expect, test } from "vitest";
+import type { SpanReport } from "../../../src/domain/explain-drift.ts";
+import { type Apply, decide, freezeRemedy, type SpanView } from "../../../src/domain/reconcile.ts";
+import { HELD_WRITTEN_OFF, identifierOf } from "../../../src/domain/report.ts";
+
+const DAY_MS = 86_400_000;
+const NOW_MS = Date.UTC(2026, 9, 10, 12);
+const START_MS = NOW_MS - 2 * DAY_MS;
+const BOUNDARY_MS = START_MS + 30_000;
+
+function report(value: bigint, fields: Partial<SpanReport> = {}): SpanReport {
+  const window = { customerId: "acme", eventName: "tokens", payload: "{}", windowStartMs: START_MS, ...fields };
+  return {
+    ...window,
+    identifier: identifierOf("test", window, 0),
+    kind: "usage",
+    origin: undefined,
+    stripeCustomerId: "cus_1",
+    sequence: 0,
+    value,
+    timestampMs: window.windowStartMs,
+    late: false,
+    state: "accepted",
+    reason: "",
+    firstAttemptMs: START_MS + 60_000,
+    settledMs: START_MS + 60_000,
+    ...fields,
+  };
+}
+
+function view(counted: bigint, reports: readonly SpanReport[], fields: Partial<SpanView> = {}): SpanView {
+  return {
+    startMs: START_MS,
+    endMs: START_MS + 60_000,
+    stripeCustomerId: "cus_1",
+    eventName: "tokens",
+    customerId: "acme",
+    counted,
+    readAtMs: NOW_MS - 1_000,
+    nowMs: NOW_MS,
+    reports,
+    boundariesMs: [],
+    errors: [],
+    drafts: [],
+    finals: [],
+    open: undefined,
+    ...fields,
+  };
+}
+
+const wanting = (apply: Apply | undefined) => ({ lagMs: 600_000, repairLimit: 0n, apply });
+
+test.each([
+  ["too much of somebody else", view(9_000_000n, [report(5n)])],
+  ["too little", view(0n, [report(5n)])],
+  ["too old to be repaired", view(0n, [report(5n)], { nowMs: NOW_MS + 40 * DAY_MS })],
+  ["counted twice, and still to be cancelled", view(10n, [report(5n, { firstAttemptMs: NOW_MS - 3_600_000 })])],
+])("written off, %s is booked, and nothing of it is ever sent by itself", (_, span) => {
+  expect(decide(span, wanting(undefined)).kind).toBe("open");
+  const verdict = decide(span, wanting("write_off"));
+  if (verdict.kind !== "repair") return expect.fail(verdict.kind);
+  const { booking, repair } = freezeRemedy("test", span, verdict.remedy, 1);
+  expect(booking).toMatchObject({ kind: "drift", heldFor: undefined });
+  expect(repair).toMatchObject({ kind: "repair", origin: undefined, heldFor: HELD_WRITTEN_OFF });
+  expect(repair.value).toBe(-booking.value);
+});
+
+test("too large for one booking, it is not written off", () => {
+  expect(decide(view(10n ** 16n, []), wanting("write_off"))).toMatchObject({ kind: "open", hindrance: "too_large" });
+});
+
+const [BEFORE, AFTER] = [
+  { startMs: START_MS - 30 * DAY_MS, endMs: BOUNDARY_MS },
+  { startMs: BOUNDARY_MS, endMs: BOUNDARY_MS + 30 * DAY_MS },
+];
+/** 5 on either side of a boundary, of which Stripe lacks one. */
+const SHARED = view(5n, [report(5n), report(5n, { windowStartMs: BOUNDARY_MS })], { boundariesMs: [BOUNDARY_MS] });
+const LATER_MS = NOW_MS + 40 * DAY_MS;
+const draftOf = (period: typeof AFTER) => ({ ...period, finalizesAtMs: NOW_MS + 3_600_000 });
+
+test.each<[string, Partial<SpanView>, string]>([
+  ["neither is billed", {}, "open"],
+  ["the earlier is billed", { finals: [BEFORE] }, "open"],
+  ["the later is a draft", { finals: [BEFORE], drafts: [draftOf(AFTER)] }, "open"],
+  ["both are billed", { finals: [BEFORE, AFTER] }, "invoiced"],
+  ["the earlier is billed, and the later is no period after all", { finals: [BEFORE], nowMs: LATER_MS }, "invoiced"],
+  ["the later is a draft still", { finals: [BEFORE], drafts: [draftOf(AFTER)], nowMs: LATER_MS }, "open"],
+])("in a minute that two periods share, where %s", (_, fields, kind) => {
+  for (const apply of [undefined, "repair", "write_off"] as const) {
+    const verdict = decide({ ...SHARED, ...fields }, wanting(apply));
+    expect(verdict.kind).toBe(kind);
+    // Then their periods can be closed: by what is believed of each.
+    if (kind === "invoiced") expect(verdict).toMatchObject({ reconciled: SHARED.reports.map((r) => r.identifier) });
+    else expect(verdict).toMatchObject({ hindrance: "boundary", reconciled: [] });
+  }
+});
