@@ -14,7 +14,7 @@ import type { Series } from "../domain/rollup.ts";
 import { DAY_MS } from "../domain/window.ts";
 import type { AppliedCatalogs } from "./catalogs.ts";
 import { readBoundaries } from "./ledger-write.ts";
-import { dayOf, listDays } from "./partitions.ts";
+import { dayOf, listWholeDays } from "./partitions.ts";
 import type { Queryable } from "./pool.ts";
 import { readPendingKey, sumRawRecords } from "./raw-sums.ts";
 import { sqlFile } from "./sql-file.ts";
@@ -36,7 +36,7 @@ export async function keepPartitions(client: Queryable): Promise<void> {
 /** One look at a day. */
 export interface AuditedDay {
   readonly boundaries: readonly number[];
-  /** Undefined: the day's raw records are not kept. */
+  /** Undefined: the day's raw records are not kept, or not all of them. */
   readonly expected: ExpectedDay | undefined;
   readonly windows: readonly AuditedWindow[];
   readonly differences: readonly Difference[];
@@ -52,7 +52,7 @@ export async function auditDay(
   customerId: string,
   dayMs: number,
 ): Promise<AuditedDay> {
-  const isKept = (await listDays(client)).includes(dayOf(dayMs));
+  const isKept = (await listWholeDays(client)).includes(dayOf(dayMs));
   const boundaries = (await readBoundaries(client, [customerId])).get(customerId) ?? [];
   const expected = isKept ? await expectDay(client, catalogs, customerId, dayMs, boundaries) : undefined;
   return compareDay(client, customerId, dayMs, boundaries, expected);

@@ -12,6 +12,8 @@ const DAYS_BACK = 36;
 
 const LIST = sqlFile("partitions-list");
 const FORGET_KEYS = sqlFile("partition-forget-keys");
+const DROP_BEFORE = sqlFile("partitions-drop-before");
+const WHOLE_FROM = sqlFile("partitions-whole-from");
 
 /** What one round of maintenance did; days as "2026-11-23". */
 export interface MaintenanceResult {
@@ -66,16 +68,19 @@ export async function makePartitions(pool: Pool, nowMs: number): Promise<readonl
 /**
  * One round of maintenance: partitions are made, and days wholly older than `retentionMs` go, keys first.
  *
- * 1. keys of the day are deleted, some thousand a transaction; a crash leaves some, and the next round goes on;
- * 2. the partition is dropped. A crash before: the next round finds no keys and drops it.
+ * 1. it is noted that these days are not whole any more: a record of one that comes later makes its partition anew, alone, and nothing may take
+ *    it for all of that day. A crash leaves days that are whole, and are not looked at for it;
+ * 2. keys of the day are deleted, some thousand a transaction; a crash leaves some, and the next round goes on;
+ * 3. the partition is dropped. A crash before: the next round finds no keys and drops it.
  */
 export async function maintainPartitions(pool: Pool, nowMs: number, retentionMs: number): Promise<MaintenanceResult> {
   const made = await makePartitions(pool, nowMs);
   const oldest = dayOf(nowMs - retentionMs);
   const old = (await listDays(pool)).filter((day) => day < oldest);
+  await pool.query(DROP_BEFORE, [oldest]); // 1
   for (const day of old) {
-    await deleteKeysOf(pool, day); // 1
-    await dropPartition(pool, day); // 2
+    await deleteKeysOf(pool, day); // 2
+    await dropPartition(pool, day); // 3
   }
   return { made, dropped: old };
 }
@@ -101,7 +106,15 @@ async function deleteKeysOf(pool: Pool, day: string): Promise<void> {
   }
 }
 
-/** Days whose raw records are kept, ascending. */
+/** Days of which all raw records are kept, ascending: those of earlier ones came after the day was dropped. */
+export async function listWholeDays(client: Queryable): Promise<readonly string[]> {
+  const days = await listDays(client);
+  const result = await client.query<{ from: string | null }>(WHOLE_FROM);
+  const from = result.rows[0]?.from ?? "";
+  return days.filter((day) => day >= from);
+}
+
+/** Days of which there are raw records, ascending. */
 export async function listDays(client: Queryable): Promise<readonly string[]> {
   const result = await client.query<{ name: string }>(LIST);
   return result.rows.map(({ name }) => name.slice("usage_record_".length).replaceAll("_", "-"));

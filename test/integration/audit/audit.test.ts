@@ -282,6 +282,24 @@ test("a partition is not dropped under a look at it", async () => {
   expect(await verify(pool)).toMatchObject({ unverified: 1, differences: [] });
 });
 
+test("a straggler of a day that was dropped is not taken for all of it: neither verify nor rebuild judges by it", async () => {
+  const { pool } = await useServedDatabase();
+  const old = MIDNIGHT - 50 * DAY_MS;
+  const of = (eventTimeMs: number) => usageRecord({ customerId: "acme", eventTimeMs });
+  await apply(pool, [of(old), of(old + 3_600_000), of(MIDNIGHT)]);
+  await maintainPartitions(pool, MIDNIGHT, 40 * DAY_MS);
+  // As if it had waited in Redis all the time.
+  await apply(pool, [of(old + 7_200_000)]);
+  const sums = () => pool.query("SELECT * FROM rollup_day ORDER BY window_start, series_id");
+  const before = (await sums()).rows;
+  expect(await verify(pool)).toMatchObject({ days: 2, unverified: 1, differences: [] });
+  await rebuild(pool, "acme");
+  expect((await sums()).rows).toEqual(before);
+  // A longer retention does not bring back what is gone.
+  await maintainPartitions(pool, MIDNIGHT, 100 * DAY_MS);
+  expect(await verify(pool)).toMatchObject({ days: 2, unverified: 1, differences: [] });
+});
+
 test("killed in the middle of a rebuild: the day is as it was, and a repeat rebuilds it", async () => {
   const database = await useServedDatabase();
   const { pool } = database;
