@@ -10,6 +10,7 @@ import { type Deadline, Deadlines } from "./deadlines.ts";
 import { type ErrorStatus, toErrorStatus, withRequestId } from "./error-status.ts";
 import { idsOf, requestIdOf } from "./request-ids.ts";
 import { requireCustomer, requireScope } from "./scopes.ts";
+import { StreamShares } from "./stream-shares.ts";
 
 /** Of metering.v1.MeteringService, and after it of metering.admin.v1.AdminService. */
 export type RpcName =
@@ -100,10 +101,12 @@ export class Edge {
   readonly #options: EdgeOptions;
   readonly #deadlines: Deadlines;
   readonly #streams = new Set<Call>();
+  readonly #shares: StreamShares;
   #draining = false;
 
   constructor(options: EdgeOptions) {
     this.#options = options;
+    this.#shares = new StreamShares(options.limits.maxStreams);
     this.#deadlines = new Deadlines(() => options.clock.monotonicMs());
   }
 
@@ -185,11 +188,14 @@ export class Edge {
     let code: string = "CANCELLED";
     const span = this.#startSpan(rpc, call);
     let failed: FailedCall | undefined;
+    let hasShare = false;
     this.#streams.add(call);
     observer.openStreams(+1);
     try {
       await this.#admit(rpc, call);
       this.#admitStream();
+      hasShare = this.#shares.take(call.caller);
+      if (!hasShare) throw tooManyStreams("the dashboards of this customer hold as many streams as they may");
       yield* this.#pace(call, work());
       if (call.reason !== undefined) throw call.reason;
       if (!call.left) code = "OK";
@@ -200,6 +206,7 @@ export class Edge {
       throw failed;
     } finally {
       this.#streams.delete(call);
+      if (hasShare) this.#shares.giveBack(call.caller);
       observer.openStreams(-1);
       observer.callEnded(rpc, code, clock.monotonicMs() - startedMs);
       if (span !== undefined) endSpan(span, failed);
@@ -281,8 +288,7 @@ export class Edge {
   #admitStream(): void {
     if (this.#draining) throw draining();
     if (this.#streams.size <= this.#options.limits.maxStreams) return;
-    const failure = { kind: "too_many_streams", retryAfterMs: FULL_RETRY_MS } as const;
-    throw new MeteringError(failure, "this server holds as many streams as it may");
+    throw tooManyStreams("this server holds as many streams as it may");
   }
 
   #fail(rpc: RpcName, call: Call, startedMs: number, error: unknown): FailedCall {
@@ -351,6 +357,10 @@ function endSpan(span: Span, failed?: FailedCall): void {
 function readerTooSlow(): MeteringError {
   const failure = { kind: "reader_too_slow", retryAfterMs: DRAIN_RETRY_MS } as const;
   return new MeteringError(failure, "the reader took nothing for too long; call again with the last resume_token");
+}
+
+function tooManyStreams(message: string): MeteringError {
+  return new MeteringError({ kind: "too_many_streams", retryAfterMs: FULL_RETRY_MS }, message);
 }
 
 function draining(): MeteringError {
