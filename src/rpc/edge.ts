@@ -245,10 +245,17 @@ export class Edge {
   }
 
   #startSpan(rpc: RpcName, call: Call): Span | undefined {
-    const { tracing, transport } = this.#options;
+    const { tracing, transport, access } = this.#options;
     if (tracing === undefined) return undefined;
+    // A stranger neither writes into anybody's trace nor decides that every call it is refused is sent to the collector.
+    const isKnown = access === undefined || call.wasLetIn;
     const attributes = { "rpc.system": transport, "rpc.method": rpc };
-    const span = tracing.start({ name: rpc, kind: "server", parent: call.header("traceparent"), attributes });
+    const span = tracing.start({
+      name: rpc,
+      kind: "server",
+      parent: isKnown ? call.header("traceparent") : undefined,
+      attributes,
+    });
     call.traceparent = span.traceparent;
     return span;
   }
