@@ -21,8 +21,9 @@ test("a caller's trace is followed once it was let in; a stranger's is not", asy
   const directory = {
     check: (text: string) => (isGood(text) ? { ...ANYBODY, kind: "service" as const } : undefined),
     holds: () => true,
+    requireFresh() {},
   };
-  const access = new Access({ directory, dashboards: { check: async () => undefined }, clock });
+  const access = new Access({ directory, dashboards: { check: async () => undefined } });
   const logger = { info() {}, warn() {}, error() {} };
   const observer = { callEnded() {}, recordEnded() {}, openStreams() {} };
   const limits = DEFAULT_CALL_LIMITS;
@@ -39,7 +40,7 @@ test("a caller's trace is followed once it was let in; a stranger's is not", asy
   };
   expect(() => edge.letIn("GetUsage", callWith("mtr_bad"))).toThrow();
   const call = callWith("mtr_good");
-  edge.letIn("GetUsage", call);
+  await edge.letIn("GetUsage", call);
   await edge.unary("GetUsage", call, undefined, async () => "answer");
   expect(started.map(({ parent }) => parent)).toEqual([undefined, PARENT]);
 });

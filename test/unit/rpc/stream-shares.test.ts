@@ -11,7 +11,10 @@ function makeEdge(maxStreams: number): Edge {
   const clock = testClock();
   const logger = { info() {}, warn() {}, error() {} };
   const observer = { callEnded() {}, recordEnded() {}, openStreams() {} };
-  const access = new Access({ directory: { check: () => undefined, holds: () => false }, dashboards, clock });
+  const access = new Access({
+    directory: { check: () => undefined, holds: () => true, requireFresh() {} },
+    dashboards,
+  });
   const limits = { ...DEFAULT_CALL_LIMITS, maxStreams };
   const edge = new Edge({ transport: "test", clock, logger, observer, limits, access, randomId: () => "id" });
   onTestFinished(() => edge.drain());
