@@ -6,11 +6,11 @@ import { ANYBODY, type Caller } from "../domain/access.ts";
 import { MeteringError } from "../domain/errors.ts";
 import { type Access, unauthenticated } from "./access.ts";
 import type { Call } from "./call.ts";
+import { DashboardShares } from "./dashboard-shares.ts";
 import { type Deadline, Deadlines } from "./deadlines.ts";
 import { type ErrorStatus, toErrorStatus, withRequestId } from "./error-status.ts";
 import { idsOf, requestIdOf } from "./request-ids.ts";
 import { requireCustomer, requireScope } from "./scopes.ts";
-import { StreamShares } from "./stream-shares.ts";
 
 /** Of metering.v1.MeteringService, and after it of metering.admin.v1.AdminService. */
 export type RpcName =
@@ -101,12 +101,12 @@ export class Edge {
   readonly #options: EdgeOptions;
   readonly #deadlines: Deadlines;
   readonly #streams = new Set<Call>();
-  readonly #shares: StreamShares;
+  readonly #shares: DashboardShares;
   #draining = false;
 
   constructor(options: EdgeOptions) {
     this.#options = options;
-    this.#shares = new StreamShares(options.limits.maxStreams);
+    this.#shares = new DashboardShares(options.limits.maxStreams);
     this.#deadlines = new Deadlines(() => options.clock.monotonicMs());
   }
 
@@ -162,19 +162,22 @@ export class Edge {
         resolve(answer);
       };
       const passed = () => {
-        const error = new MeteringError(
-          { kind: "deadline_exceeded" },
-          "the deadline passed before the answer was known",
-        );
+        const error = tooLate();
         call.end(error);
         fail(error);
+      };
+      const inTurn = () => {
+        const { dashboard } = call.caller;
+        if (dashboard === undefined) return work();
+        // The deadline may have passed in line: then nobody waits for the answer.
+        return this.#shares.read(dashboard, () => (open ? work() : Promise.reject(tooLate())));
       };
       const atMs = startedMs + Math.min(timeoutMs ?? limits.defaultDeadlineMs, limits.maxDeadlineMs);
       const deadline: Deadline = { atMs, passed };
       this.#deadlines.add(deadline);
       try {
         const admitted = this.#admit(rpc, call);
-        (admitted === undefined ? work() : admitted.then(work)).then(succeed, fail);
+        (admitted === undefined ? inTurn() : admitted.then(inTurn)).then(succeed, fail);
       } catch (error) {
         fail(error);
       }
@@ -194,7 +197,7 @@ export class Edge {
     try {
       await this.#admit(rpc, call);
       this.#admitStream();
-      hasShare = this.#shares.take(call.caller);
+      hasShare = this.#shares.takeStream(call.caller);
       if (!hasShare) throw tooManyStreams("the dashboards of this customer hold as many streams as they may");
       yield* this.#pace(call, work());
       if (call.reason !== undefined) throw call.reason;
@@ -206,7 +209,7 @@ export class Edge {
       throw failed;
     } finally {
       this.#streams.delete(call);
-      if (hasShare) this.#shares.giveBack(call.caller);
+      if (hasShare) this.#shares.giveStreamBack(call.caller);
       observer.openStreams(-1);
       observer.callEnded(rpc, code, clock.monotonicMs() - startedMs);
       if (span !== undefined) endSpan(span, failed);
@@ -364,6 +367,10 @@ function endSpan(span: Span, failed?: FailedCall): void {
 function readerTooSlow(): MeteringError {
   const failure = { kind: "reader_too_slow", retryAfterMs: DRAIN_RETRY_MS } as const;
   return new MeteringError(failure, "the reader took nothing for too long; call again with the last resume_token");
+}
+
+function tooLate(): MeteringError {
+  return new MeteringError({ kind: "deadline_exceeded" }, "the deadline passed before the answer was known");
 }
 
 function tooManyStreams(message: string): MeteringError {
