@@ -1,14 +1,15 @@
-// What this process knows of access tokens: all that live, followed by revision, so that no call waits for the database.
+// What this process knows of access tokens: all that live, and which dashboards' are revoked, followed by revision, so that no call waits for the database.
 import { timingSafeEqual } from "node:crypto";
 import type { Caller } from "../domain/access.ts";
 import { MeteringError } from "../domain/errors.ts";
 import { hashSecret, parseToken } from "./access-token-text.ts";
+import { DashboardRevocations } from "./dashboard-revocations.ts";
 import type { AccessTokens, CheckableToken } from "./ports/access-tokens.ts";
 import type { Clock } from "./ports/clock.ts";
 import type { Logger } from "./ports/logger.ts";
 
 export interface AccessDirectoryOptions {
-  readonly tokens: Pick<AccessTokens, "changesSince" | "markUsed">;
+  readonly tokens: Pick<AccessTokens, "changesSince" | "dashboardRevocationsSince" | "markUsed">;
   readonly clock: Clock;
   readonly logger: Logger;
   /** For how long known tokens are good while the database is away. Milliseconds. */
@@ -33,6 +34,7 @@ interface Known {
 export class AccessDirectory {
   readonly #options: AccessDirectoryOptions;
   readonly #known = new Map<string, Known>();
+  readonly #dashboards: DashboardRevocations;
   #used = new Map<string, number>();
   #usedWrittenMs: number;
   #revision = 0n;
@@ -41,6 +43,7 @@ export class AccessDirectory {
 
   constructor(options: AccessDirectoryOptions) {
     this.#options = options;
+    this.#dashboards = new DashboardRevocations(options.tokens, options.clock);
     this.#usedWrittenMs = options.clock.monotonicMs();
   }
 
@@ -55,7 +58,7 @@ export class AccessDirectory {
    */
   check(text: string): Caller | undefined {
     const { clock } = this.#options;
-    this.#requireFresh();
+    this.requireFresh();
     const token = parseToken(text);
     if (token === undefined) return undefined;
     const known = this.#known.get(token.tokenId);
@@ -65,10 +68,20 @@ export class AccessDirectory {
     return known.caller;
   }
 
-  /** Whether a caller that check() gave is still good: of long calls. */
+  /** Whether a caller that check() gave, or a dashboard, is still good: of long calls. */
   holds(caller: Caller): boolean {
-    const isKnown = this.#known.get(caller.name)?.caller === caller;
-    return isKnown && (caller.expiresMs === undefined || this.#options.clock.nowMs() < caller.expiresMs);
+    const { name, dashboard, expiresMs } = caller;
+    const isGood =
+      dashboard === undefined ? this.#known.get(name)?.caller === caller : this.#dashboards.holds(dashboard);
+    return isGood && (expiresMs === undefined || this.#options.clock.nowMs() < expiresMs);
+  }
+
+  /** Throws `ledger_unavailable` where what is known is too old to be relied on. */
+  requireFresh(): void {
+    const { clock, staleMaxMs } = this.#options;
+    if (clock.monotonicMs() - this.#refreshedMs <= staleMaxMs) return;
+    const failure = { kind: "ledger_unavailable", retryAfterMs: RETRY_AFTER_MS } as const;
+    throw new MeteringError(failure, "credentials cannot be checked now");
   }
 
   /** Takes in what changed so far. Callers at the same time share one look. Rejects when the ledger is away, and stays as it was. */
@@ -99,13 +112,6 @@ export class AccessDirectory {
     await this.#writeUses().catch((err: unknown) => logger.warn({ err }, "last uses of access tokens are lost"));
   }
 
-  #requireFresh(): void {
-    const { clock, staleMaxMs } = this.#options;
-    if (clock.monotonicMs() - this.#refreshedMs <= staleMaxMs) return;
-    const failure = { kind: "ledger_unavailable", retryAfterMs: RETRY_AFTER_MS } as const;
-    throw new MeteringError(failure, "credentials cannot be checked now");
-  }
-
   async #follow(): Promise<void> {
     const { tokens, clock } = this.#options;
     const nowMs = clock.monotonicMs();
@@ -119,6 +125,7 @@ export class AccessDirectory {
       }
       more = changes.length === CHANGES_MAX;
     }
+    await this.#dashboards.follow();
     this.#refreshedMs = nowMs;
     for (const [tokenId, { caller }] of this.#known) if (!this.holds(caller)) this.#known.delete(tokenId);
   }

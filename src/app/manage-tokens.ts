@@ -53,6 +53,13 @@ export class ManageTokens {
     await this.#options.onChange();
     return token;
   }
+
+  /** Ends the dashboard tokens of a customer, or ("") everybody's, that were issued so far. Resolves to when new ones are good. */
+  async revokeDashboards(customerId: string): Promise<number> {
+    const notBeforeMs = await this.#options.tokens.revokeDashboards(customerId);
+    await this.#options.onChange();
+    return notBeforeMs;
+  }
 }
 
 function required(tokenId: string, token: AccessToken | undefined): AccessToken {

@@ -17,7 +17,12 @@ export interface Caller {
   readonly customers: "all" | ReadonlySet<string>;
   /** When the credential ends, milliseconds since the epoch; undefined: never by itself. */
   readonly expiresMs: number | undefined;
+  /** Of a dashboard's token: whose page it opens, "" for everybody's, and when it was issued, by the issuer's clock. */
+  readonly dashboard?: { readonly customerId: string; readonly issuedMs: number };
 }
+
+/** How far apart the clocks of two machines are thought to be, at most. */
+export const CLOCKS_DIFFER_MS = 5_000;
 
 /** Everybody, where callers are not authenticated. */
 export const ANYBODY: Caller = {

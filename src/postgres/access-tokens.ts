@@ -4,8 +4,9 @@ import {
   type AccessToken,
   type AccessTokens,
   type CheckableToken,
+  REVOCATION_KEPT_MS,
 } from "../app/ports/access-tokens.ts";
-import type { Scope } from "../domain/access.ts";
+import { CLOCKS_DIFFER_MS, type Scope } from "../domain/access.ts";
 import type { Pool } from "./pool.ts";
 import { sqlFile } from "./sql-file.ts";
 import { reading, repeatable } from "./unavailable.ts";
@@ -16,6 +17,8 @@ const LIST = sqlFile("access-token-list");
 const REVOKE = sqlFile("access-token-revoke");
 const CHANGES = { name: "access-token-changes", text: sqlFile("access-token-changes") };
 const USED = sqlFile("access-token-used");
+const REVOKE_DASHBOARDS = sqlFile("dashboard-revoke");
+const DASHBOARD_REVOCATIONS = { name: "dashboard-revocations", text: sqlFile("dashboard-revocations") };
 
 interface AccessTokenRow {
   readonly token_id: string;
@@ -27,6 +30,12 @@ interface AccessTokenRow {
   readonly expires_at: Date | null;
   readonly last_used_at: Date | null;
   readonly revoked_at: Date | null;
+  readonly revision: string;
+}
+
+interface RevocationRow {
+  readonly customer_id: string;
+  readonly not_before: Date;
   readonly revision: string;
 }
 
@@ -57,6 +66,23 @@ export function postgresAccessTokens(pool: Pool): AccessTokens {
             revision: BigInt(row.revision),
           }),
         );
+      }),
+    revokeDashboards: (customerId) =>
+      repeatable(async () => {
+        const values = [customerId, CLOCKS_DIFFER_MS, REVOCATION_KEPT_MS];
+        const [row] = (await pool.query<Pick<RevocationRow, "not_before">>(REVOKE_DASHBOARDS, values)).rows;
+        if (row === undefined) throw new Error("a revocation was not written");
+        return row.not_before.getTime();
+      }),
+    dashboardRevocationsSince: (revision, limit) =>
+      reading(async () => {
+        const values = [revision.toString(), limit];
+        const { rows } = await pool.query<RevocationRow>({ ...DASHBOARD_REVOCATIONS, values });
+        return rows.map((row) => ({
+          customerId: row.customer_id,
+          notBeforeMs: row.not_before.getTime(),
+          revision: BigInt(row.revision),
+        }));
       }),
     markUsed: (uses) =>
       repeatable(async () => {

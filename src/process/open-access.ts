@@ -41,7 +41,7 @@ export async function openAccess(foundation: Foundation, pages: OpaqueTokens, cl
   await directory.refresh();
   if (directory.size === 0) logger.warn({}, 'nobody can call yet: make an access token with "metering tokens create"');
   await startLoop(closers, "access tokens", (signal) => directory.run(signal));
-  return { access: new Access({ directory, dashboards, clock: SYSTEM_CLOCK }), tokens: handlers };
+  return { access: new Access({ directory, dashboards }), tokens: handlers };
 }
 
 /** Ends streams whose caller's credential ended, until the signal aborts. A loop of its own: it must not wait for the database. */

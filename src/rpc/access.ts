@@ -1,15 +1,13 @@
 // Who calls: reads the credential of a call, and lets in or turns away.
 import type { AccessDirectory } from "../app/access-directory.ts";
-import type { Clock } from "../app/ports/clock.ts";
 import type { Caller } from "../domain/access.ts";
 import { MeteringError } from "../domain/errors.ts";
 import type { HeaderReader } from "./call.ts";
 import type { DashboardTokens } from "./dashboard-tokens.ts";
 
 export interface AccessOptions {
-  readonly directory: Pick<AccessDirectory, "check" | "holds">;
+  readonly directory: Pick<AccessDirectory, "check" | "holds" | "requireFresh">;
   readonly dashboards: Pick<DashboardTokens, "check">;
-  readonly clock: Clock;
 }
 
 /** The scheme in any case, as RFC 9110 has it; one credential; nothing that is longer than any of ours. */
@@ -36,16 +34,16 @@ export class Access {
       if (caller === undefined) throw unauthenticated();
       return caller;
     }
+    this.#options.directory.requireFresh();
     return this.#options.dashboards.check(credential).then((caller) => {
-      if (caller === undefined) throw unauthenticated();
+      if (caller === undefined || !this.holds(caller)) throw unauthenticated();
       return caller;
     });
   }
 
   /** Whether a caller that was let in may stay: of streams. */
   holds(caller: Caller): boolean {
-    if (caller.kind === "service") return this.#options.directory.holds(caller);
-    return caller.expiresMs !== undefined && this.#options.clock.nowMs() < caller.expiresMs;
+    return this.#options.directory.holds(caller);
   }
 }
 

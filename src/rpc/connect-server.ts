@@ -98,9 +98,16 @@ export class ConnectServer {
       },
     });
     const timeouts = { requestTimeout: REQUEST_TIMEOUT_MS, headersTimeout: HEADERS_TIMEOUT_MS };
-    const { corsOrigins = [] } = options;
+    const { corsOrigins = [], logger } = options;
     this.#server = (options.createServer ?? createServer)(timeouts, (request, response) => {
-      if (!answerCors(corsOrigins, request, response)) adapter(request, response);
+      if (answerCors(corsOrigins, request, response)) return;
+      try {
+        adapter(request, response);
+      } catch (err) {
+        // It makes a URL of whatever Host was sent, if any was, before it knows the caller: uncaught, a stranger's "Host: [" ends the process.
+        logger.info({ err, transport: "connect" }, "a request that is none");
+        answerJson(response, 400, "invalid_argument", "the request cannot be read: is its Host a host?");
+      }
     });
   }
 
@@ -252,6 +259,11 @@ function toConnectError(error: unknown): ConnectError {
 }
 
 function notFound(_request: IncomingMessage, response: ServerResponse): void {
-  const body = JSON.stringify({ code: "unimplemented", message: "nothing is served at this path" });
-  response.writeHead(404, { "content-type": "application/json", "content-length": Buffer.byteLength(body) }).end(body);
+  answerJson(response, 404, "unimplemented", "nothing is served at this path");
+}
+
+function answerJson(response: ServerResponse, status: number, code: string, message: string): void {
+  const body = JSON.stringify({ code, message });
+  const headers = { "content-type": "application/json", "content-length": Buffer.byteLength(body) };
+  response.writeHead(status, headers).end(body);
 }

@@ -6,6 +6,7 @@ import { ANYBODY, type Caller } from "../domain/access.ts";
 import { MeteringError } from "../domain/errors.ts";
 import { type Access, unauthenticated } from "./access.ts";
 import type { Call } from "./call.ts";
+import { DashboardShares } from "./dashboard-shares.ts";
 import { type Deadline, Deadlines } from "./deadlines.ts";
 import { type ErrorStatus, toErrorStatus, withRequestId } from "./error-status.ts";
 import { idsOf, requestIdOf } from "./request-ids.ts";
@@ -100,10 +101,12 @@ export class Edge {
   readonly #options: EdgeOptions;
   readonly #deadlines: Deadlines;
   readonly #streams = new Set<Call>();
+  readonly #shares: DashboardShares;
   #draining = false;
 
   constructor(options: EdgeOptions) {
     this.#options = options;
+    this.#shares = new DashboardShares(options.limits.maxStreams);
     this.#deadlines = new Deadlines(() => options.clock.monotonicMs());
   }
 
@@ -159,19 +162,22 @@ export class Edge {
         resolve(answer);
       };
       const passed = () => {
-        const error = new MeteringError(
-          { kind: "deadline_exceeded" },
-          "the deadline passed before the answer was known",
-        );
+        const error = tooLate();
         call.end(error);
         fail(error);
+      };
+      const inTurn = () => {
+        const { dashboard } = call.caller;
+        if (dashboard === undefined) return work();
+        // The deadline may have passed in line: then nobody waits for the answer.
+        return this.#shares.read(dashboard, () => (open ? work() : Promise.reject(tooLate())));
       };
       const atMs = startedMs + Math.min(timeoutMs ?? limits.defaultDeadlineMs, limits.maxDeadlineMs);
       const deadline: Deadline = { atMs, passed };
       this.#deadlines.add(deadline);
       try {
         const admitted = this.#admit(rpc, call);
-        (admitted === undefined ? work() : admitted.then(work)).then(succeed, fail);
+        (admitted === undefined ? inTurn() : admitted.then(inTurn)).then(succeed, fail);
       } catch (error) {
         fail(error);
       }
@@ -185,11 +191,14 @@ export class Edge {
     let code: string = "CANCELLED";
     const span = this.#startSpan(rpc, call);
     let failed: FailedCall | undefined;
+    let hasShare = false;
     this.#streams.add(call);
     observer.openStreams(+1);
     try {
       await this.#admit(rpc, call);
       this.#admitStream();
+      hasShare = this.#shares.takeStream(call.caller);
+      if (!hasShare) throw tooManyStreams("the dashboards of this customer hold as many streams as they may");
       yield* this.#pace(call, work());
       if (call.reason !== undefined) throw call.reason;
       if (!call.left) code = "OK";
@@ -200,6 +209,7 @@ export class Edge {
       throw failed;
     } finally {
       this.#streams.delete(call);
+      if (hasShare) this.#shares.giveStreamBack(call.caller);
       observer.openStreams(-1);
       observer.callEnded(rpc, code, clock.monotonicMs() - startedMs);
       if (span !== undefined) endSpan(span, failed);
@@ -238,10 +248,17 @@ export class Edge {
   }
 
   #startSpan(rpc: RpcName, call: Call): Span | undefined {
-    const { tracing, transport } = this.#options;
+    const { tracing, transport, access } = this.#options;
     if (tracing === undefined) return undefined;
+    // A stranger neither writes into anybody's trace nor decides that every call it is refused is sent to the collector.
+    const isKnown = access === undefined || call.wasLetIn;
     const attributes = { "rpc.system": transport, "rpc.method": rpc };
-    const span = tracing.start({ name: rpc, kind: "server", parent: call.header("traceparent"), attributes });
+    const span = tracing.start({
+      name: rpc,
+      kind: "server",
+      parent: isKnown ? call.header("traceparent") : undefined,
+      attributes,
+    });
     call.traceparent = span.traceparent;
     return span;
   }
@@ -281,8 +298,7 @@ export class Edge {
   #admitStream(): void {
     if (this.#draining) throw draining();
     if (this.#streams.size <= this.#options.limits.maxStreams) return;
-    const failure = { kind: "too_many_streams", retryAfterMs: FULL_RETRY_MS } as const;
-    throw new MeteringError(failure, "this server holds as many streams as it may");
+    throw tooManyStreams("this server holds as many streams as it may");
   }
 
   #fail(rpc: RpcName, call: Call, startedMs: number, error: unknown): FailedCall {
@@ -351,6 +367,14 @@ function endSpan(span: Span, failed?: FailedCall): void {
 function readerTooSlow(): MeteringError {
   const failure = { kind: "reader_too_slow", retryAfterMs: DRAIN_RETRY_MS } as const;
   return new MeteringError(failure, "the reader took nothing for too long; call again with the last resume_token");
+}
+
+function tooLate(): MeteringError {
+  return new MeteringError({ kind: "deadline_exceeded" }, "the deadline passed before the answer was known");
+}
+
+function tooManyStreams(message: string): MeteringError {
+  return new MeteringError({ kind: "too_many_streams", retryAfterMs: FULL_RETRY_MS }, message);
 }
 
 function draining(): MeteringError {

@@ -13,12 +13,15 @@ import { HealthImplementation, service as healthService } from "grpc-health-chec
 import { file_google_rpc_error_details } from "../../gen/google/rpc/error_details_pb.ts";
 
 type Stream = ServerWritableStream<unknown, unknown> | ServerDuplexStream<unknown, unknown>;
+type Watch = ServerWritableStream<{ service: string }, unknown>;
+
+/** Most health watches and reflection streams open at once, some 15 KB each: they ask for no token. */
+export const INTROSPECTION_STREAMS_MAX = 5_000;
 
 /** Health and reflection of one server. */
 export class GrpcIntrospection {
   readonly #health = new HealthImplementation();
   readonly #streams = new Set<Stream>();
-
   readonly #services: readonly DescService[];
 
   /** Of a server that serves these. Starts NOT_SERVING. Without `reflection` its RPCs are UNIMPLEMENTED. */
@@ -64,6 +67,11 @@ export class GrpcIntrospection {
       return [
         name,
         (stream: Stream) => {
+          if (this.#streams.size >= INTROSPECTION_STREAMS_MAX) {
+            stream.emit("error", { code: Code.RESOURCE_EXHAUSTED, details: "too many watch this server" });
+            return;
+          }
+          if ("request" in stream) this.#forgetName(stream as Watch);
           this.#streams.add(stream);
           stream.once("cancelled", () => this.#streams.delete(stream));
           stream.once("close", () => this.#streams.delete(stream));
@@ -72,6 +80,12 @@ export class GrpcIntrospection {
       ];
     });
     return Object.fromEntries(tracked);
+  }
+
+  /** Health keeps every name that was ever watched, up to 1 MiB of a stranger's text: those of no service of ours become one. */
+  #forgetName({ request }: Watch): void {
+    const isOurs = request.service === "" || this.#services.some(({ typeName }) => typeName === request.service);
+    if (!isOurs) request.service = "unknown";
   }
 }
 

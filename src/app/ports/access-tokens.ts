@@ -29,6 +29,18 @@ export interface CheckableToken extends AccessToken {
   readonly revision: bigint;
 }
 
+/** How long a revocation of dashboard tokens is kept: none of them lives more than a day, and clocks differ. Milliseconds. */
+export const REVOCATION_KEPT_MS = 172_800_000;
+
+/** Dashboard tokens that were issued before are none. */
+export interface DashboardRevocation {
+  /** "": everybody's, the operators' too. */
+  readonly customerId: string;
+  readonly notBeforeMs: number;
+  /** Of the same count as access tokens'. */
+  readonly revision: bigint;
+}
+
 /** While the ledger is away all of these reject with `ledger_unavailable`. */
 export interface AccessTokens {
   /** Undefined where there are ACCESS_TOKENS_MAX already. */
@@ -40,6 +52,10 @@ export interface AccessTokens {
   revoke(tokenId: string): Promise<AccessToken | undefined>;
   /** What changed after a revision, in order, revoked tokens too. */
   changesSince(revision: bigint, limit: number): Promise<readonly CheckableToken[]>;
+  /** Ends the dashboard tokens of a customer, or ("") everybody's, that were issued so far. Resolves to the instant they must be issued from. */
+  revokeDashboards(customerId: string): Promise<number>;
+  /** Revocations after a revision, in order. */
+  dashboardRevocationsSince(revision: bigint, limit: number): Promise<readonly DashboardRevocation[]>;
   /** Never moves a last use back. */
   markUsed(uses: ReadonlyMap<string, number>): Promise<void>;
 }

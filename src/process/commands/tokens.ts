@@ -29,6 +29,11 @@ export const subcommands: readonly LazyCommand[] = [
     summary: "make a link to a dashboard",
     load: async () => ({ buildCommand: dashboardCommand }),
   },
+  {
+    name: "revoke-dashboard",
+    summary: "end links to dashboards",
+    load: async () => ({ buildCommand: revokeDashboardCommand }),
+  },
 ];
 
 export function buildCommand(): Command {
@@ -132,7 +137,7 @@ interface DashboardFields {
 function dashboardCommand(): Command {
   return new Command("dashboard")
     .description(
-      "Signs a token for a dashboard and prints the link. It is not stored, so it cannot be revoked: keep it short.",
+      "Signs a token for a dashboard and prints the link. It is not stored, so revoke-dashboard ends a customer's all at once: keep it short.",
     )
     .option("--customer <id>", "whose usage it shows", parseId)
     .option("--all-customers", "the operator's")
@@ -156,6 +161,27 @@ function dashboardCommand(): Command {
         const link = `${origin.replace(/\/$/, "")}/#token=${token}`;
         const expiresAt = new Date(expiresMs).toISOString();
         print(json ? JSON.stringify({ token, link, expiresAt }) : `${link}\nGood until ${expiresAt}.`);
+      });
+    });
+}
+
+function revokeDashboardCommand(): Command {
+  return new Command("revoke-dashboard")
+    .description(
+      "Ends all links to dashboards that were made so far, of a customer or of everybody, and the streams that they hold open, within 3 seconds on every server.",
+    )
+    .option("--customer <id>", "whose page they open", parseId)
+    .option("--all-customers", "everybody's, and the operators'")
+    .option("--json", "print one JSON object")
+    .addHelpText("after", help("metering tokens revoke-dashboard --customer acme", ""))
+    .action(({ customer, allCustomers, json }: Omit<DashboardFields, "ttl">) => {
+      if ((customer !== undefined) === (allCustomers === true))
+        throw new OperatorError("say --customer or --all-customers, one of them");
+      return withTokens(async (tokens) => {
+        const notBefore = isoOf(await tokens.revokeDashboards(customer ?? ""));
+        const whose = customer === undefined ? "everybody" : customer;
+        if (json) print(JSON.stringify({ customer: customer ?? "all", notBefore }));
+        else print(`Ended: links to dashboards of ${whose}. New ones are good if made from ${notBefore} on.`);
       });
     });
 }

@@ -134,7 +134,7 @@ async function post(
   await send(
     port,
     [
-      `${verb} ${path} HTTP/1.${chance.below(2)}\r\nhost: x\r\n`,
+      `${verb} ${path} HTTP/1.${chance.below(2)}\r\nhost: ${chance.of(["x", "x", "[", "x:y", "a b"])}\r\n`,
       ...headers.map((line) => `${line}\r\n`),
       `${length}\r\n\r\n`,
       ...chunked,

@@ -406,8 +406,8 @@ export const TokenService: GenService<{
     output: typeof RevokeTokenResponseSchema;
   },
   /**
-   * Signs a token by which a browser may read the usage of one customer, or an operator's that of all. Nothing is stored, so it cannot be
-   * revoked: keep it short.
+   * Signs a token by which a browser may read the usage of one customer, or an operator's that of all. Nothing is stored, so no one of
+   * them can be revoked, only all of a customer, by an operator (`metering tokens revoke-dashboard`): keep it short.
    *
    * @generated from rpc metering.admin.v1.TokenService.CreateDashboardToken
    */
