@@ -14,22 +14,20 @@ export interface Unsettled {
 }
 
 /** What is looked through for drifts that are left open. */
-type DriftStores = Pick<Stores, "outbox" | "ledger" | "billing" | "reconciliation">;
+type DriftStores = Pick<Stores, "outbox" | "billing" | "reconciliation">;
 
 /**
  * Drifts that wait for a person, and with each all of its minute: one in a minute that two periods share, of which nobody can say whose it
  * is before both are billed; and too much of one in which something was taken back, since nobody tries all that may be missing of many reports.
  */
-export function waitingForAPerson({ outbox, ledger, billing, reconciliation }: DriftStores): readonly DriftRow[] {
+export function waitingForAPerson({ outbox, billing, reconciliation }: DriftStores): readonly DriftRow[] {
   const takingBack = [...outbox.reports.values()].filter(
     ({ value, kind }) => value < 0n && kind !== "drift" && kind !== "unbilled",
   );
-  const isBilled = ({ stripeCustomerId, eventName, startMs, endMs }: DriftRow) => {
-    const boundaries = ledger.boundaries.get(billing.customerOf(stripeCustomerId)) ?? [];
-    return [startMs, ...boundaries.filter((ms) => startMs < ms && ms < endMs)].every((side) =>
-      billing.periodsAt(stripeCustomerId, eventName, side).some(({ billed }) => billed !== undefined),
+  const isBilled = (drift: DriftRow) =>
+    [drift.startMs, ...reconciliation.boundariesIn(drift, drift.startMs, drift.endMs)].every((side) =>
+      billing.periodsAt(drift.stripeCustomerId, drift.eventName, side).some(({ billed }) => billed !== undefined),
     );
-  };
   return reconciliation.drifts.filter(
     (drift) =>
       drift.state === "open" &&

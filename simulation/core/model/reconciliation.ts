@@ -115,7 +115,7 @@ export class ModelReconciliation {
         startMs,
         requested,
         apply: wanted.get(startMs),
-        boundariesMs: this.#boundaries(of, startMs, startMs + HOUR_MS),
+        boundariesMs: this.boundariesIn(of, startMs, startMs + HOUR_MS),
       }));
   }
 
@@ -129,10 +129,13 @@ export class ModelReconciliation {
     );
   }
 
-  #boundaries({ stripeCustomerId }: MeteredCustomer, startMs: number, endMs: number): readonly number[] {
+  /** Of whoever reported there, whomever the Stripe customer is mapped to now. */
+  boundariesIn(of: MeteredCustomer, startMs: number, endMs: number): readonly number[] {
     const { ledger, billing } = this.#options;
-    const boundaries = ledger.boundaries.get(billing.customerOf(stripeCustomerId)) ?? [];
-    return boundaries.filter((ms) => ms > startMs && ms < endMs);
+    const there = this.#reportsOf(of).filter(({ timestampMs }) => startMs <= timestampMs && timestampMs < endMs);
+    const customers = new Set([billing.customerOf(of.stripeCustomerId), ...there.map(({ customerId }) => customerId)]);
+    const boundaries = [...customers].flatMap((customerId) => ledger.boundaries.get(customerId) ?? []);
+    return [...new Set(boundaries)].filter((ms) => ms > startMs && ms < endMs).sort((a, b) => a - b);
   }
 
   /** In the order that the statements give them: what is decided may depend on it. */
@@ -183,7 +186,7 @@ export class ModelReconciliation {
         const { state, reason, firstAttemptMs, settledMs } = row;
         return { ...reportOf(row), state, reason, firstAttemptMs, settledMs };
       }),
-      boundariesMs: this.#boundaries(of, startMs, endMs),
+      boundariesMs: this.boundariesIn(of, startMs, endMs),
       drafts: periods.flatMap(({ finalizesMs, ...period }) =>
         finalizesMs === undefined ? [] : [{ ...period, finalizesAtMs: finalizesMs }],
       ),

@@ -1,13 +1,17 @@
--- What else is known of a customer's meter over a stretch of time: one row. Drifts are those open.
+-- What else is known of a customer's meter over a stretch of time: one row. Drifts are those open. Boundaries are those of whoever reported to
+-- it there, whomever it is mapped to now: their windows are cut there.
 -- $1 text: Stripe customer; $2 text: event name; $3 timestamptz, $4 timestamptz: the stretch; error reports are looked up over the
--- times of sends, $5 timestamptz, $6 timestamptz. Indexes of account, period_boundary, invoiced_period_customer, drift_open, meter_error_validation.
+-- times of sends, $5 timestamptz, $6 timestamptz. Indexes of account, period_boundary, report_counted, invoiced_period_customer, drift_open, meter_error_validation.
 WITH owner AS (
   SELECT coalesce((SELECT customer_id FROM account WHERE stripe_customer_id = $1), $1) AS customer_id
 )
 SELECT owner.customer_id, now() AS now,
   ARRAY(
     SELECT DISTINCT boundary FROM period_boundary b
-    WHERE b.customer_id IN (owner.customer_id, $1) AND boundary > $3 AND boundary < $4
+    WHERE boundary > $3 AND boundary < $4 AND b.customer_id IN (
+      SELECT owner.customer_id UNION SELECT $1 UNION
+      SELECT r.customer_id FROM report r
+      WHERE r.stripe_customer_id = $1 AND r.event_name = $2 AND r.event_timestamp >= $3 AND r.event_timestamp < $4)
     ORDER BY boundary) AS boundaries,
   (SELECT coalesce(json_agg(json_build_object('startMs', extract(epoch FROM p.period_start) * 1000,
       'endMs', extract(epoch FROM p.period_end) * 1000, 'finalizesAtMs', floor(extract(epoch FROM i.finalizes_at) * 1000))

@@ -1,6 +1,7 @@
 -- Hours to be compared with Stripe's sums, of the next customers' meters in their order: hours with something taken that no sum has
 -- confirmed, hours asked for, and hours with an open drift that is due again. An hour waits while something in it is under way or was
--- settled too lately; a request of an operator does not, so that he gets his answer. With the billing-period boundaries inside each.
+-- settled too lately; a request of an operator does not, so that he gets his answer. With the billing-period boundaries inside each, of whoever
+-- reported there, whomever the Stripe customer is mapped to now.
 -- An hour is due when it is over, or when a period that ends in it is: an invoice waits for nobody.
 -- $1 bigint: lag in ms; $2 boolean: only what operators ask for; after which customer's meter to go on, or null: $3 text, $4 text;
 -- $5 integer: most customers' meters.
@@ -74,9 +75,12 @@ WITH chosen AS MATERIALIZED (
 SELECT c.stripe_customer_id, c.event_name, d.hour, d.requested, d.apply, d.write_off, now() AS now,
   ARRAY(
     SELECT DISTINCT b.boundary FROM period_boundary b
-    WHERE (b.customer_id = c.stripe_customer_id
-        OR b.customer_id = (SELECT a.customer_id FROM account a WHERE a.stripe_customer_id = c.stripe_customer_id))
-      AND b.boundary > d.hour AND b.boundary < d.hour + interval '1 hour'
+    WHERE b.boundary > d.hour AND b.boundary < d.hour + interval '1 hour' AND b.customer_id IN (
+      SELECT c.stripe_customer_id UNION
+      SELECT a.customer_id FROM account a WHERE a.stripe_customer_id = c.stripe_customer_id UNION
+      SELECT r.customer_id FROM report r
+      WHERE r.stripe_customer_id = c.stripe_customer_id AND r.event_name = c.event_name
+        AND r.event_timestamp >= d.hour AND r.event_timestamp < d.hour + interval '1 hour')
     ORDER BY b.boundary) AS boundaries
 FROM chosen c LEFT JOIN due d USING (stripe_customer_id, event_name)
 ORDER BY 1, 2, 3;

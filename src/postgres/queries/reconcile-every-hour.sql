@@ -1,6 +1,6 @@
 -- The next customers' meters that were ever reported to, or that usage of the range waits to be reported to, in their order: what a database
 -- that was set back to a backup is about to report may be at Stripe already. Of one customer (the service's id or Stripe's) also those of some
--- event names. With the billing-period boundaries of each inside a range.
+-- event names. With the billing-period boundaries of each inside a range, as reconcile-due.
 -- $1 text or null: customer; $2 text[]: event names; $3 timestamptz, $4 timestamptz: range; after which customer's meter to go on, or
 -- null: $5 text, $6 text; $7 integer: most. Index report_counted, of which it skips from one customer's meter to the next;
 -- pending_window_unplanned, all of it for each page.
@@ -37,9 +37,12 @@ WITH RECURSIVE one AS (
 SELECT s.stripe_customer_id, s.event_name, now() AS now,
   ARRAY(
     SELECT DISTINCT b.boundary FROM period_boundary b
-    WHERE (b.customer_id = s.stripe_customer_id
-        OR b.customer_id = (SELECT a.customer_id FROM account a WHERE a.stripe_customer_id = s.stripe_customer_id))
-      AND b.boundary > $3 AND b.boundary < $4
+    WHERE b.boundary > $3 AND b.boundary < $4 AND b.customer_id IN (
+      SELECT s.stripe_customer_id UNION
+      SELECT a.customer_id FROM account a WHERE a.stripe_customer_id = s.stripe_customer_id UNION
+      SELECT r.customer_id FROM report r
+      WHERE r.stripe_customer_id = s.stripe_customer_id AND r.event_name = s.event_name
+        AND r.event_timestamp >= $3 AND r.event_timestamp < $4)
     ORDER BY b.boundary) AS boundaries
 FROM chosen s
 ORDER BY 1, 2;

@@ -108,19 +108,32 @@ describe("drift in a minute that two billing periods share", () => {
   const BOUNDARY_MS = PAST_HOUR_MS + 10 * MINUTE_MS + 30_000;
 
   /** 5 on either side of the boundary, in one minute; Stripe forgets those after it. */
-  async function startShared(): Promise<World> {
+  async function startShared(payer?: string): Promise<World> {
     const world = await startWorld();
     const { pool, customer, use, flush, later, pass } = world;
-    await pool.query("INSERT INTO period_boundary VALUES ($1, $2)", [customer, new Date(BOUNDARY_MS)]);
-    await use(10, 5n, { windowMs: 30_000 });
-    await use(10, 5n, { windowStartMs: BOUNDARY_MS, windowMs: 30_000 });
+    await pool.query("INSERT INTO account (customer_id, stripe_customer_id) VALUES ('acme', $1)", [customer]);
+    await pool.query("INSERT INTO period_boundary VALUES ('acme', $1)", [new Date(BOUNDARY_MS)]);
+    await use(10, 5n, { customerId: "acme", windowMs: 30_000 });
+    await use(10, 5n, { customerId: "acme", windowStartMs: BOUNDARY_MS, windowMs: 30_000 });
     await flush();
+    if (payer !== undefined) await pool.query("UPDATE account SET stripe_customer_id = $1", [payer]);
     const [, lost = expect.fail("no second report")] = await storedReports(pool);
     await world.vanish(lost.identifier);
     await later();
     await pass();
     return world;
   }
+
+  test("is nobody's to guess either when the customer is mapped to another meanwhile", async () => {
+    const world = await startShared("cus_next");
+    expect(await storedDrifts(world.pool)).toMatchObject([{ from_minute: 10, to_minute: 11, hindrance: "boundary" }]);
+    await expireLease(world.pool);
+    const { stdout } = await runCommand(
+      ["stripe", "reconcile", ...RANGE, "--customer", world.customer, "--json"],
+      world.environment,
+    );
+    expect(JSON.parse(stdout).drifts).toMatchObject([{ difference: "-5", hindrance: "boundary" }]);
+  });
 
   test("waits for both invoices; then each carries on what it left out, and the drift is settled", async () => {
     const world = await startShared();
