@@ -41,8 +41,8 @@ export class LedgerChecks implements LedgerWatcher, RedisWatcher {
       `shard ${shard}`,
       ...entry.records.map(identityOf),
     );
-    // By a clock that was set back, what comes now seems to come before the watermark.
-    if (entry.appendedMs < (this.#watermarks.get(shard) ?? 0)) return;
+    // By a clock that was set back, what comes now seems to come before the watermark, or before one that is on its way to the ledger.
+    if (entry.isSetBack || entry.appendedMs < (this.#watermarks.get(shard) ?? 0)) return;
     this.#reads.appended(entry);
     const ahead = this.#ahead.get(shard);
     if (ahead === undefined) this.#ahead.set(shard, [entry]);

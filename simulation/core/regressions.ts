@@ -9,6 +9,18 @@ export interface Regression {
 }
 
 export const REGRESSIONS: readonly Regression[] = [
+  {
+    seed: 61_975,
+    found:
+      "a customer was mapped anew, and what Stripe lacked on either side of a boundary was made up for on one: an invoice billed too much",
+    sabotage: "boundaries are those of whom a Stripe customer is mapped to now",
+  },
+  ...[5_782, 13_648, 15_287, 62_644].map((seed) => ({
+    seed,
+    found:
+      "counters of a key were deleted by hand, and begun again by a late repeat: it was told to have used less than it had",
+    sabotage: "a key that a late repeat began again is completed as if it were the first time",
+  })),
   ...[25, 298].map((seed) => ({
     seed,
     found: "a failover lost all of a stream, and what came after it was taken for its beginning: no gap",

@@ -18,7 +18,7 @@ const AGAIN_MS = 50;
  *    not known; who meets them SEEDING_GIVEN_UP_MS later begins them anew;
  * 2. read what the ledger has of them and what waits up to the last entry before 1. Is the ledger past that entry, it may have what append
  *    counted too: back to 1. A crash: as at 1;
- * 3. complete each with that sum, where it stands in our generation and epoch still. A crash, or an answer that is lost: each is complete or
+ * 3. complete each with that sum, where it stands as we began it still: in our generation and epoch, after that very entry. A crash, or an answer that is lost: each is complete or
  *    is not, and a repeat finds it complete.
  *
  * False: the ledger did not come near in some tries; what was begun stays as after a crash at 1. Rejects while a store is away.
@@ -44,7 +44,8 @@ export async function seedLimits(
       for (const [i, key] of own.entries()) {
         const counters = recorded.counters[i];
         // One that is not defined is not counted by the ledger either.
-        if (counters !== undefined) await deps.intake.complete(shard, key, { epoch, generation }, counters); // 3
+        if (counters !== undefined)
+          await deps.intake.complete(shard, key, { epoch, generation, lastEntryId }, counters); // 3
       }
       return true;
     }

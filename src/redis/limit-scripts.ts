@@ -1,5 +1,6 @@
 // The one typed caller of the scripts that keep counters of API keys' limits. What each does stands in its own header.
 import type { Redis } from "ioredis";
+import type { Begun } from "../app/ports/limits.ts";
 import { headKey, streamKey } from "./keys.ts";
 import { LIMIT_HASH_KEPT_MS, loadScript, runScript } from "./scripts.ts";
 
@@ -54,11 +55,11 @@ export async function runLimitComplete(
   client: Redis,
   shard: number,
   hash: string,
-  begun: { readonly epoch: string; readonly generation: string },
+  begun: Begun,
   counters: readonly PlacedCounter[],
 ): Promise<boolean> {
   const windows = counters.flatMap(({ place, number, used, voided }) => [place, number, `${used}`, `${voided}`]);
-  const args = [headKey(shard), hash, begun.epoch, begun.generation, LIMIT_HASH_KEPT_MS, ...windows];
+  const args = [headKey(shard), hash, begun.epoch, begun.generation, begun.lastEntryId, LIMIT_HASH_KEPT_MS, ...windows];
   return (await runScript(client, limitCompleteScript, 0, args)) === 1;
 }
 

@@ -38,6 +38,8 @@ interface Side {
   record(records: readonly UsageRecord[]): Promise<unknown>;
   readonly limits: IntakeLimits;
   forget(apiKeyId: string): Promise<void>;
+  /** What the last beginning was told. */
+  begunAfter: string;
 }
 
 describeWithRedis("models and scripts of limits", () => {
@@ -60,6 +62,7 @@ describeWithRedis("models and scripts of limits", () => {
     return {
       limits,
       forget,
+      begunAfter: "",
       record: async (records) =>
         (await intake.record(records)).map((result) =>
           "error" in result ? result.error.failure.kind : [result.outcome, result.usage],
@@ -137,15 +140,20 @@ function drawOperation(random: Random, sent: UsageRecord[], step: number, nowMs:
   }
   if (unit < 0.7) {
     const replacing = random.chance(0.5) ? generation : undefined;
-    return async ({ limits }) => (await limits.begin(SHARD, [{ ...key, replacing }], `g${step % 4}`)).begun;
+    return async (side) => {
+      const { lastEntryId, begun } = await side.limits.begin(SHARD, [{ ...key, replacing }], `g${step % 4}`);
+      side.begunAfter = lastEntryId;
+      return begun;
+    };
   }
   const generations = random.chance(0.8) ? ["g0", "g1", "g2", "g3"] : [generation];
   if (unit < 0.85)
-    return async ({ limits }) => {
-      // Of whatever generation stands there, mostly.
+    return async ({ limits, begunAfter: lastEntryId }) => {
+      // Of whatever generation stands there, mostly; and not always after the entry after which this key was begun.
       const epoch = (await limits.look(SHARD, [])).epoch;
       const done: boolean[] = [];
-      for (const g of generations) done.push(await limits.complete(SHARD, key, { epoch, generation: g }, counters));
+      for (const g of generations)
+        done.push(await limits.complete(SHARD, key, { epoch, generation: g, lastEntryId }, counters));
       return done;
     };
   if (unit < 0.95)

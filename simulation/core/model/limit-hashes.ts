@@ -1,4 +1,5 @@
 // Counters of API keys in Redis, as limit-ring.lua and those that follow it keep them. Left out: sums beyond 64 bits, and that hashes expire.
+import type { Begun } from "../../../src/app/ports/limits.ts";
 import type { WindowCounter } from "../../../src/domain/limit-counters.ts";
 import { DAY_PLACES, limitWindowMs, MINUTE_PLACES } from "../../../src/domain/limits.ts";
 import type { PlacedCounter } from "../../../src/redis/limit-scripts.ts";
@@ -7,6 +8,8 @@ interface Hash {
   readonly generation: string;
   /** Since when it is being seeded; undefined: complete. */
   seedingMs: number | undefined;
+  /** After which entry it was begun. */
+  readonly lastEntryId: string;
   /** By place. */
   readonly ring: Map<number, PlacedCounter>;
 }
@@ -41,19 +44,25 @@ export class LimitHashes {
     return [state, ...told(minute % MINUTE_PLACES, minute), ...told(MINUTE_PLACES + (day % DAY_PLACES), day)];
   }
 
-  begin(hash: string, generation: string, replaced: string, nowMs: number, givenUpMs: number): boolean {
+  begin(hash: string, begun: Omit<Begun, "epoch">, replaced: string, nowMs: number, givenUpMs: number): boolean {
+    const { generation, lastEntryId } = begun;
     const known = this.#hashes.get(hash);
     const isGivenUp = known?.seedingMs !== undefined && Math.abs(nowMs - known.seedingMs) >= givenUpMs;
     if (known !== undefined && !isGivenUp && known.generation !== replaced) return false;
     // A repeat: what was counted since the first must stay.
     if (known?.generation === generation) return false;
-    this.#hashes.set(hash, { generation, seedingMs: nowMs, ring: new Map() });
+    this.#hashes.set(hash, { generation, lastEntryId, seedingMs: nowMs, ring: new Map() });
     return true;
   }
 
-  complete(hash: string, generation: string, counters: readonly PlacedCounter[]): boolean {
+  complete(
+    hash: string,
+    { generation, lastEntryId }: Omit<Begun, "epoch">,
+    counters: readonly PlacedCounter[],
+  ): boolean {
     const known = this.#hashes.get(hash);
     if (known?.generation !== generation || known.seedingMs === undefined) return false;
+    if (known.lastEntryId !== lastEntryId) return false;
     for (const counter of counters) {
       add(known, { ...counter, voided: 0n });
       raise(known, counter);

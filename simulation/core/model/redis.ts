@@ -1,9 +1,9 @@
 // Redis, as far as the service uses it: the scripts and the reading of streams, over plain lists. Says the same as the Lua beside
 // src/redis, in as simple words as possible. Can come back empty, or as a replica that lacks the last writes.
 
-import { type IntakeLook, SEEDING_GIVEN_UP_MS } from "../../../src/app/ports/limits.ts";
+import { type Begun, type IntakeLook, SEEDING_GIVEN_UP_MS } from "../../../src/app/ports/limits.ts";
 import type { StreamEntry, StreamState } from "../../../src/app/ports/shard-stream.ts";
-import { compareEntryIds, FIRST_ENTRY_ID } from "../../../src/domain/entry-id.ts";
+import { compareEntryIds, entryTimeMs, FIRST_ENTRY_ID } from "../../../src/domain/entry-id.ts";
 import type { BeginReply, HashToBegin, PlacedCounter } from "../../../src/redis/limit-scripts.ts";
 import { decodeRecord } from "../../../src/redis/record-line.ts";
 import { type CountedAppend, LimitHashes } from "./limit-hashes.ts";
@@ -19,6 +19,8 @@ interface Shard {
 /** An entry, and what the store's clock showed when it was appended. */
 export interface StoredEntry extends StreamEntry {
   readonly appendedMs: number;
+  /** A clock that was ahead has been shown to somebody before, or stands in an entry: this one was set back, or is another machine's. */
+  readonly isSetBack: boolean;
 }
 
 /** One append, as a caller of the script asks for it. */
@@ -56,6 +58,8 @@ export class ModelRedis {
   /** Entries that a failover is taking back. */
   readonly #losing = new Map<number, StoredEntry[]>();
   #setBackMs = 0;
+  /** The latest time that a look at a stream was told. */
+  #shownMs = 0;
   /** Whether it ever lost anything, or somebody touched it. */
   wasTroubled = false;
 
@@ -91,6 +95,7 @@ export class ModelRedis {
         epoch: shard.epoch,
         records: fresh.map((i) => decodeRecord(lines[i] ?? "")),
         appendedMs: this.nowMs,
+        isSetBack: this.nowMs < Math.max(this.#shownMs, entryTimeMs(shard.last)),
       };
       const { hashes, items } = asked.counted;
       const setBack = hashes.map((hash) => this.#limits.memory(hash));
@@ -109,6 +114,7 @@ export class ModelRedis {
 
   state(number: number, epochCandidate: string): StreamState {
     const { epoch, last, entries } = this.#ensure(number, epochCandidate);
+    this.#shownMs = Math.max(this.#shownMs, this.nowMs);
     return { epoch, lastEntryId: last, entryCount: entries.length, nowMs: this.nowMs };
   }
 
@@ -164,19 +170,16 @@ export class ModelRedis {
   beginLimits(number: number, epochCandidate: string, generation: string, hashes: readonly HashToBegin[]): BeginReply {
     const { epoch, last } = this.#ensure(number, epochCandidate);
     const states = hashes.map(({ hash, replaced }) =>
-      this.#changing(hash, () => this.#limits.begin(hash, generation, replaced, this.nowMs, SEEDING_GIVEN_UP_MS)),
+      this.#changing(hash, () =>
+        this.#limits.begin(hash, { generation, lastEntryId: last }, replaced, this.nowMs, SEEDING_GIVEN_UP_MS),
+      ),
     );
     return { epoch, lastEntryId: last, states: states.map((begun) => (begun ? "1" : "0")).join("") };
   }
 
-  completeLimits(
-    number: number,
-    hash: string,
-    begun: { readonly epoch: string; readonly generation: string },
-    counters: readonly PlacedCounter[],
-  ): boolean {
+  completeLimits(number: number, hash: string, begun: Begun, counters: readonly PlacedCounter[]): boolean {
     if (this.#shards.get(number)?.epoch !== begun.epoch) return false;
-    return this.#changing(hash, () => this.#limits.complete(hash, begun.generation, counters));
+    return this.#changing(hash, () => this.#limits.complete(hash, begun, counters));
   }
 
   raiseVoidedLimits(hash: string, generation: string, counters: readonly PlacedCounter[]): void {

@@ -57,7 +57,7 @@ export interface IntakeLimits extends LimitCounters {
   begin(shard: number, keys: readonly KeyToBegin[], generation: string): Promise<BegunKeys>;
   /** Entries after one, oldest first, at most `limit`, without waiting. Fewer where some were trimmed: see previousEntryId. */
   entriesAfter(shard: number, entryId: string, limit: number): Promise<readonly StreamEntry[]>;
-  /** Adds what was used before a key was begun. False: it was begun again since, or is complete already. Idempotent. */
+  /** Adds what was used up to the entry after which a key was begun. False: it was begun again since, or is complete already. Idempotent. */
   complete(shard: number, key: KeyRef, begun: Begun, counters: readonly WindowCounter[]): Promise<boolean>;
   /** Counters of keys of one shard, at one instant of its stream. */
   look(shard: number, keys: readonly KeyRef[]): Promise<IntakeLook>;
@@ -77,12 +77,11 @@ export interface KeyToBegin extends KeyRef {
 export interface Begun {
   readonly epoch: string;
   readonly generation: string;
-}
-
-export interface BegunKeys {
-  readonly epoch: string;
   /** The last entry before that instant. */
   readonly lastEntryId: string;
+}
+
+export interface BegunKeys extends Omit<Begun, "generation"> {
   /** In the order of the keys. False: complete, or somebody else is at it. */
   readonly begun: readonly boolean[];
 }

@@ -26,7 +26,7 @@ for i = 1, #KEYS - 2 do
   local isGivenUp = stands[2] and math.abs(nowMs - tonumber(stands[3])) >= tonumber(ARGV[3])
   if stands[1] ~= ARGV[2] and (not stands[1] or isGivenUp or stands[1] == replaced) then
     redis.call('DEL', hash)
-    redis.call('HSET', hash, 'g', ARGV[2], 's', '1', 'b', string.format('%.0f', nowMs))
+    redis.call('HSET', hash, 'g', ARGV[2], 's', '1', 'b', string.format('%.0f', nowMs), 'p', state[2])
     redis.call('PEXPIRE', hash, ARGV[4])
     states[i] = '1'
   else

@@ -2,6 +2,7 @@
 --   g        generation, random; without it nothing is counted
 --   s        "1" while it is being seeded: what it holds is not all that the key used
 --   b        when that began, ms of the store's clock
+--   p        after which entry of the stream that was: what it lacks came up to there
 --   wP uP vP for each place P of a ring (domain/limits.ts): number of the window that stands there, what was used in it, and of that voided
 -- Quantities are decimal text: Lua's numbers are floats. Numbers of windows are small.
 local MINUTE_PLACES, DAY_PLACES = 8, 2

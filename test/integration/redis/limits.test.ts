@@ -44,10 +44,10 @@ describeWithRedis("counters of limits in Redis", () => {
     testIntake(client, { nowMs: () => NOW_MS, ...options });
   const used = (results: Awaited<ReturnType<ReturnType<typeof open>["record"]>>) =>
     results.map((result) => ("usage" in result && result.usage ? result.usage.day : undefined));
-  const begin = async (generation = "g1") => ({
-    generation,
-    epoch: (await limits.begin(SHARD, [KEY], generation)).epoch,
-  });
+  const begin = async (generation = "g1") => {
+    const { epoch, lastEntryId } = await limits.begin(SHARD, [KEY], generation);
+    return { generation, epoch, lastEntryId };
+  };
   const counter = (used: bigint, voided = 0n, atMs = NOW_MS, window: "minute" | "day" = "day"): WindowCounter => {
     return { window, windowStartMs: limitWindowAt(window, atMs).startMs, used, voided };
   };
@@ -124,6 +124,18 @@ describeWithRedis("counters of limits in Redis", () => {
     expect(await limits.complete(SHARD, KEY, second, [counter(2n)])).toBe(false);
     expect(await read()).toMatchObject({ day: 2n });
     expect((await limits.begin(SHARD, [KEY], "g3")).begun).toEqual([false]);
+  });
+
+  it("that were deleted, and begun again by a late repeat, are not completed with what was used before the first time", async () => {
+    const first = await begin("g1");
+    await open().record([record(5n)]);
+    await client.del(HASH);
+    const repeated = await begin("g1");
+    expect(repeated.lastEntryId).not.toBe(first.lastEntryId);
+    expect(await limits.complete(SHARD, KEY, first, [counter(1n)])).toBe(false);
+    expect(await read()).toBeUndefined();
+    expect(await limits.complete(SHARD, KEY, repeated, [counter(6n)])).toBe(true);
+    expect(await read()).toMatchObject({ day: 6n });
   });
 
   it("are begun anew where they stand in the generation that is named, or were given up", async () => {

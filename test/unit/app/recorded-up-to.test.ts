@@ -96,6 +96,6 @@ test("seeding begins anew under its own generation while the ledger is ahead, an
     ["g1", [undefined]],
     ["g2", ["g1"]],
     ["g3", ["g2"]],
-    [replacing("g2"), { epoch: "e", generation: "g3" }, [counter(1_000n, 7n)]],
+    [replacing("g2"), { epoch: "e", generation: "g3", lastEntryId: `${lastEntryId}-0` }, [counter(1_000n, 7n)]],
   ]);
 });
