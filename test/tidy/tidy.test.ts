@@ -54,7 +54,7 @@ test("time, chance, environment and output are passed in", () => {
 });
 
 test("nothing is left undone, no check is switched off", () => {
-  const all = files("{src,test,bench,bin,simulation}/**/*.{ts,mjs}");
+  const all = files("{src,test,bench,bin,simulation,chaos}/**/*.{ts,mjs}");
   expect(all.flatMap((path) => commentProblems(path, readFacts(read(path))))).toEqual([]);
 });
 
