@@ -1,53 +1,11 @@
 // What an operator's word changes about drift, and what final invoices do.
 import { expect, test } from "vitest";
-import type { SpanReport } from "../../../src/domain/explain-drift.ts";
 import { type Apply, decide, freezeRemedy, type SpanView } from "../../../src/domain/reconcile.ts";
-import { HELD_WRITTEN_OFF, identifierOf } from "../../../src/domain/report.ts";
+import { HELD_WRITTEN_OFF } from "../../../src/domain/report.ts";
+import { NOW_MS, report, START_MS, view } from "./reconcile-views.ts";
 
 const DAY_MS = 86_400_000;
-const NOW_MS = Date.UTC(2026, 9, 10, 12);
-const START_MS = NOW_MS - 2 * DAY_MS;
 const BOUNDARY_MS = START_MS + 30_000;
-
-function report(value: bigint, fields: Partial<SpanReport> = {}): SpanReport {
-  const window = { customerId: "acme", eventName: "tokens", payload: "{}", windowStartMs: START_MS, ...fields };
-  return {
-    ...window,
-    identifier: identifierOf("test", window, 0),
-    kind: "usage",
-    origin: undefined,
-    stripeCustomerId: "cus_1",
-    sequence: 0,
-    value,
-    timestampMs: window.windowStartMs,
-    late: false,
-    state: "accepted",
-    reason: "",
-    firstAttemptMs: START_MS + 60_000,
-    settledMs: START_MS + 60_000,
-    ...fields,
-  };
-}
-
-function view(counted: bigint, reports: readonly SpanReport[], fields: Partial<SpanView> = {}): SpanView {
-  return {
-    startMs: START_MS,
-    endMs: START_MS + 60_000,
-    stripeCustomerId: "cus_1",
-    eventName: "tokens",
-    customerId: "acme",
-    counted,
-    readAtMs: NOW_MS - 1_000,
-    nowMs: NOW_MS,
-    reports,
-    boundariesMs: [],
-    errors: [],
-    drafts: [],
-    finals: [],
-    open: undefined,
-    ...fields,
-  };
-}
 
 const wanting = (apply: Apply | undefined) => ({ lagMs: 600_000, repairLimit: 0n, apply });
 
@@ -75,7 +33,9 @@ const [BEFORE, AFTER] = [
   { startMs: BOUNDARY_MS, endMs: BOUNDARY_MS + 30 * DAY_MS },
 ];
 /** 5 on either side of a boundary, of which Stripe lacks one. */
-const SHARED = view(5n, [report(5n), report(5n, { windowStartMs: BOUNDARY_MS })], { boundariesMs: [BOUNDARY_MS] });
+const SHARED = view(5n, [report(5n), report(5n, { windowStartMs: BOUNDARY_MS, timestampMs: BOUNDARY_MS })], {
+  boundariesMs: [BOUNDARY_MS],
+});
 const LATER_MS = NOW_MS + 40 * DAY_MS;
 const draftOf = (period: typeof AFTER) => ({ ...period, finalizesAtMs: NOW_MS + 3_600_000 });
 
