@@ -1,6 +1,7 @@
 // What a boundary that becomes known late does to the sums around it, case by case.
 import { expect, test } from "vitest";
 import type { MeterCatalog } from "../../../src/domain/meter.ts";
+import { maintainPartitions } from "../../../src/postgres/partitions.ts";
 import { postgresVoids } from "../../../src/postgres/void.ts";
 import { testCatalog } from "../../support/catalog.ts";
 import { usageRecord } from "../../support/records.ts";
@@ -156,6 +157,37 @@ test("raw records gone: the quarter-hour stays whole, the day is cut where quart
     ["02 00:15:00", "4"],
   ]);
   expect(warnings).toHaveLength(1);
+});
+
+test("raw records gone, and a straggler came: it is not taken for the quarter-hour, which stays whole, nor voided out of it", async () => {
+  const ledger = ledgerOf();
+  const customerId = newCustomer();
+  const day = MIDNIGHT - 50 * DAY;
+  const at = (offsetMs: number, input_tokens: bigint) =>
+    usageRecord({ customerId, eventTimeMs: day + offsetMs, measurements: { input_tokens } });
+  await ledger.apply([at(10 * SECOND, 1n), at(40 * SECOND, 2n)]);
+  await maintainPartitions(database.pool, MIDNIGHT, 40 * DAY);
+  const straggler = at(50 * SECOND, 4n);
+  await ledger.apply([straggler]);
+  warnings.length = 0;
+  await learn(customerId, [day + 30 * SECOND]);
+  expect(warnings).toHaveLength(1);
+  const tokens = async () =>
+    [...(await rollupsOf(customerId, "rollup_quarter_hour")), ...(await rollupsOf(customerId, "rollup_day"))]
+      .filter((r) => r.meter === "input_tokens")
+      .map((r) => r.quantity);
+  expect(await tokens()).toEqual(["7", "7"]);
+  // Of the minute, the straggler is known to be after the boundary; what else it holds stays where it started.
+  const pending = async () =>
+    (await pendingOf(customerId)).filter((r) => r.event_name === "input_tokens").map((r) => [r.seconds, r.total]);
+  expect(await pending()).toEqual([
+    [30, "3"],
+    [30, "4"],
+  ]);
+  const { idempotencyKey } = straggler;
+  const voids = postgresVoids(database.pool, testCatalog(), SHARDS);
+  expect(await voids.voidRecord({ customerId, idempotencyKey, reason: "test" })).toEqual({ kind: "not_found" });
+  expect(await tokens()).toEqual(["7", "7"]);
 });
 
 test("a boundary in the future, and one that is known, cut nothing and need no shard", async () => {
