@@ -19,7 +19,7 @@ export interface AccessDirectoryOptions {
 /** How often changes are looked for: a revocation holds everywhere within twice this time, while the database answers. */
 export const ACCESS_POLL_MS = 1_000;
 /** How often last uses are written. */
-export const LAST_USE_MS = 60_000;
+const LAST_USE_MS = 60_000;
 const CHANGES_MAX = 1_000;
 const RETRY_AFTER_MS = 1_000;
 /** Compared with where the id is unknown, so that this takes as long. No secret has it. */

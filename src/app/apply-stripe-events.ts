@@ -11,7 +11,7 @@ import type { Effect, EffectDependencies } from "./stripe-event-effects.ts";
 const EFFECTS: ReadonlyMap<string, Effect> = new Map([...BILLING_EFFECTS, ...CUSTOMER_EFFECTS, ...METER_ERROR_EFFECTS]);
 
 /** Types that this worker applies. */
-export const APPLIED_EVENT_TYPES: readonly string[] = [...EFFECTS.keys()];
+const APPLIED_EVENT_TYPES: readonly string[] = [...EFFECTS.keys()];
 
 /** Types worth storing. Others are answered and forgotten. */
 export const STORED_EVENT_TYPES: ReadonlySet<string> = new Set(APPLIED_EVENT_TYPES);

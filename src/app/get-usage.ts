@@ -12,7 +12,7 @@ import type { Total, TotalKey, UsageReader } from "./ports/ledger.ts";
 import type { CallContext, UsageAnswer, UsageRequest, UsageSelection, UsageTotal } from "./usage-request.ts";
 
 /** Most windows that one request may cut its interval into: a month of quarter-hours. */
-export const WINDOWS_MAX = 3_000;
+const WINDOWS_MAX = 3_000;
 /** How often a waiting reader looks whether its own write has arrived. */
 const CONSISTENCY_POLL_MS = 20;
 

@@ -12,7 +12,7 @@ export interface KeyDirectoryOptions {
 }
 
 /** How often changes are looked for: a change made elsewhere holds here within twice this time, while the database answers. */
-export const DIRECTORY_POLL_MS = 1_000;
+const DIRECTORY_POLL_MS = 1_000;
 /** Deleted keys are remembered for a week: who could not look for so long reads all anew. */
 const STALE_MS = 86_400_000;
 const CHANGES_MAX = 10_000;

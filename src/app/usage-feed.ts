@@ -7,7 +7,7 @@ import type { UsageSelection, UsageTotal, WatchRequest } from "./usage-request.t
 import { sameInterval } from "./watched-totals.ts";
 
 /** Most totals that a stream may carry; past it the caller must ask for less. */
-export const WATCHED_TOTALS_MAX = 1_000;
+const WATCHED_TOTALS_MAX = 1_000;
 /** A reading that nothing is known to have changed is made anew after this long all the same: a subscription may have moved its period. */
 const READ_AGAIN_AFTER_MS = 60_000;
 

@@ -7,7 +7,7 @@ import { Semaphore } from "./semaphore.ts";
 import { type FeedRequest, type SeenShard, UsageFeed } from "./usage-feed.ts";
 
 /** Queries of all feeds at once; the pool's other connections are for calls. */
-export const FEED_READS_AT_ONCE = 4;
+const FEED_READS_AT_ONCE = 4;
 
 interface OpenFeed {
   readonly feed: UsageFeed;

@@ -15,7 +15,7 @@ import { changedTotals, sameInterval } from "./watched-totals.ts";
 /** Most customers that a stream lists. */
 export const LISTED_CUSTOMERS_MAX = 50;
 /** All customers change all the time: a stream of them sends no oftener than this, whatever it asks for. */
-export const UPDATE_INTERVAL_MIN_MS = 1_000;
+const UPDATE_INTERVAL_MIN_MS = 1_000;
 
 export interface WatchAllDependencies extends ReadUsageDependencies {
   readonly feeds: UsageFeeds;

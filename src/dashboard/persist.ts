@@ -16,7 +16,7 @@ export type Tell = (state: LinkState) => void;
 const FIRST_RETRY_MS = 500;
 const LONGEST_RETRY_MS = 15_000;
 /** Nothing for so long: the connection is taken for dead, whatever TCP believes. Above the heartbeats asked for. */
-export const SILENCE_MAX_MS = 15_000;
+const SILENCE_MAX_MS = 15_000;
 
 const FINAL: ReadonlySet<Code> = new Set([
   Code.Unauthenticated,

@@ -77,7 +77,7 @@ export interface OutboxSums {
 }
 
 /** A window's row in words. */
-export function windowName({ eventName, payload }: { readonly eventName: string; readonly payload: string }): string {
+function windowName({ eventName, payload }: { readonly eventName: string; readonly payload: string }): string {
   return payload === "{}" ? eventName : `${eventName} ${payload}`;
 }
 

@@ -8,7 +8,7 @@ export type LateUsagePolicy = "current_period" | "hold";
 
 /** Stripe takes events of the last 35 days. One that is nearly as old may be older when it arrives. */
 export const EVENT_AGE_MAX_MS = 35 * DAY_MS;
-export const EVENT_AGE_MARGIN_MS = 3_600_000;
+const EVENT_AGE_MARGIN_MS = 3_600_000;
 
 /** So long before an invoice is final, its period counts as closed: what is sent then may be counted after. */
 export const FINALIZATION_MARGIN_MS = 120_000;

@@ -49,7 +49,7 @@ interface Totals {
  * 4. days that span one are summed anew from quarter-hours, none of which spans a boundary any more;
  * 5. add the boundaries.
  */
-export async function cutAtBoundaries(
+async function cutAtBoundaries(
   client: Queryable,
   context: RecutContext,
   customerId: string,

@@ -13,7 +13,7 @@ import type { ErrorReason } from "../../gen/metering/v1/usage_pb.ts";
 import { type FieldViolation, MeteringError, type MeteringFailure } from "../domain/errors.ts";
 
 /** ErrorInfo.domain of every status that this service makes. */
-export const ERROR_DOMAIN = "metering.v1";
+const ERROR_DOMAIN = "metering.v1";
 
 /** One detail message with its descriptor. */
 export interface ErrorDetail {

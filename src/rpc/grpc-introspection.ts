@@ -16,7 +16,7 @@ type Stream = ServerWritableStream<unknown, unknown> | ServerDuplexStream<unknow
 type Watch = ServerWritableStream<{ service: string }, unknown>;
 
 /** Most health watches and reflection streams open at once, some 15 KB each: they ask for no token. */
-export const INTROSPECTION_STREAMS_MAX = 5_000;
+const INTROSPECTION_STREAMS_MAX = 5_000;
 
 /** Health and reflection of one server. */
 export class GrpcIntrospection {

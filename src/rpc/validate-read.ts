@@ -17,7 +17,7 @@ import { ID_MAX, textProblem } from "./text-bounds.ts";
 import { Violations } from "./violations.ts";
 
 /** The scope that reading every customer at once needs. */
-export const READ_ALL_SCOPE = "usage.read_all";
+const READ_ALL_SCOPE = "usage.read_all";
 
 const INTERVAL_MAX_MS = 400 * DAY_MS;
 const FILTER_MAX = 100;

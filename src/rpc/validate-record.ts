@@ -15,7 +15,7 @@ export const EVENT_TIME_BACK_MS = 35 * DAY_MS;
 /** Newest event time, after now: what clocks may differ by. */
 export const EVENT_TIME_AHEAD_MS = 5 * MINUTE_MS;
 /** Most records in a batch. */
-export const BATCH_MAX = 1000;
+const BATCH_MAX = 1000;
 const MEASUREMENTS_MAX = 16;
 const QUANTITY_MAX = 1_000_000_000_000n;
 const LABELS_MAX = 16;

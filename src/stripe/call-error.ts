@@ -2,7 +2,7 @@
 import Stripe from "stripe";
 
 /** A command could not do something at Stripe; the message says why, and what helps. */
-export class StripeCallError extends Error {
+class StripeCallError extends Error {
   override readonly name = "StripeCallError";
 }
 

@@ -6,9 +6,10 @@ import {
   cycleProblems,
   deadFileProblems,
   importProblems,
+  longFileProblems,
+  longFunctionProblems,
   type SourceFile,
   scriptProblems,
-  sizeProblems,
 } from "./rules.ts";
 import { readFacts } from "./source-facts.ts";
 
@@ -77,15 +78,14 @@ describe("sizes", () => {
     ["a method", (n: number) => `${f}class A {\nlong() {\n${body(n - 2)}}\n}\n`],
     ["an arrow function", (n: number) => `${f}const long = () => {\n${body(n - 2)}};\n`],
   ])("%s of 71 lines", (_, make) => {
-    expect(sizeProblems(file("app/a.ts", make(70)))).toEqual([]);
-    expect(sizeProblems(file("app/a.ts", make(71)))[0]).toContain("long has 71 lines, at most 70");
+    expect(longFunctionProblems(file("app/a.ts", make(70)))).toEqual([]);
+    expect(longFunctionProblems(file("app/a.ts", make(71)))[0]).toContain("long has 71 lines, at most 70");
   });
 
   test("a file of 401 lines", () => {
-    expect(sizeProblems(file("app/a.ts", `${f}${"f();\n".repeat(399)}`))).toEqual([]);
-    expect(sizeProblems(file("app/a.ts", `${f}${"f();\n".repeat(400)}`))).toEqual([
-      "src/app/a.ts: 401 lines, at most 400",
-    ]);
+    const lines = (n: number) => readFacts(`${f}${"f();\n".repeat(n - 1)}`);
+    expect(longFileProblems("test/a.test.ts", lines(400))).toEqual([]);
+    expect(longFileProblems("test/a.test.ts", lines(401))).toEqual(["test/a.test.ts: 401 lines, at most 400"]);
   });
 });
 

@@ -8,8 +8,9 @@ import {
   cycleProblems,
   deadFileProblems,
   importProblems,
+  longFileProblems,
+  longFunctionProblems,
   scriptProblems,
-  sizeProblems,
 } from "./rules.ts";
 import { readFacts } from "./source-facts.ts";
 
@@ -19,6 +20,10 @@ const files = (pattern: string) => globSync(pattern, { cwd: ROOT }).sort();
 
 const texts = new Map(files("src/**/*.ts").map((path) => [path.slice("src/".length), read(path)]));
 const sources = [...texts].map(([path, text]) => ({ path, facts: readFacts(text) }));
+/** All code of the repository, paths from the root. */
+const all = files("{src,test,bench,bin,simulation,chaos}/**/*.{ts,mjs}").map((path) => {
+  return { path, facts: readFacts(read(path)) };
+});
 const scripts = files("src/**/*.{sql,lua}").map((path) => ({ path: path.slice("src/".length), text: read(path) }));
 
 test("the repository is being looked at", () => {
@@ -46,7 +51,8 @@ test("every source file is used by the command line or by the page", () => {
 });
 
 test("functions and files are of a size to be read", () => {
-  expect(sources.flatMap(sizeProblems)).toEqual([]);
+  expect(sources.flatMap(longFunctionProblems)).toEqual([]);
+  expect(all.flatMap(({ path, facts }) => longFileProblems(path, facts))).toEqual([]);
 });
 
 test("time, chance, environment and output are passed in", () => {
@@ -54,8 +60,7 @@ test("time, chance, environment and output are passed in", () => {
 });
 
 test("nothing is left undone, no check is switched off", () => {
-  const all = files("{src,test,bench,bin,simulation,chaos}/**/*.{ts,mjs}");
-  expect(all.flatMap((path) => commentProblems(path, readFacts(read(path))))).toEqual([]);
+  expect(all.flatMap(({ path, facts }) => commentProblems(path, facts))).toEqual([]);
 });
 
 test("every statement and script says what its parameters are, and is used", () => {

@@ -76,7 +76,7 @@ export interface VoidedRecord {
 
 /**
  * How a void ended. `not_found`: the ledger holds no such record. It was never recorded, or waits in the buffer still, or its raw record
- * was dropped after the retention.
+ * was dropped after the retention, or came after those of its day were.
  */
 export type VoidResult =
   | { readonly kind: "voided"; readonly record: VoidedRecord }

@@ -100,7 +100,7 @@ export function finalizeInvoice(account: Account, invoice: Invoice, collect = tr
 }
 
 /** One attempt to collect: succeeds unless this customer's payments are set to fail. */
-export function attemptPayment(account: Account, invoice: Invoice): void {
+function attemptPayment(account: Account, invoice: Invoice): void {
   if (account.failingPayers.has("*") || account.failingPayers.has(invoice.customer)) failPayment(account, invoice);
   else payInvoice(account, invoice);
 }

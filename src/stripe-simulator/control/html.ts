@@ -5,7 +5,7 @@ const ROWS_MAX = 20;
 /** A cell: text, a number, or nothing. */
 export type Cell = string | number | null | undefined;
 
-export function escapeHtml(text: string): string {
+function escapeHtml(text: string): string {
   const entities: Record<string, string> = { "&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;" };
   return text.replace(/[&<>"]/g, (character) => entities[character] ?? character);
 }

@@ -5,7 +5,7 @@ const CHUNK_BYTES = 1 << 20;
 const NEWLINE = 0x0a;
 
 /** The data file is not there to be written, or is none. The message names it and says what to do. */
-export class DataFileError extends Error {
+class DataFileError extends Error {
   override readonly name = "DataFileError";
 }
 

@@ -9,7 +9,7 @@ import { giveBack, planReports, type SinkOutcome, settle } from "../../../src/do
 import type { Side } from "./side.ts";
 
 export const CUSTOMERS = ["cus_0", "cus_1"];
-export const EVENT_NAMES = ["input", "work"];
+const EVENT_NAMES = ["input", "work"];
 export const LAG_MS = 600_000;
 const MINUTE_MS = 60_000;
 const HOUR_MS = 3_600_000;

@@ -24,7 +24,7 @@ const SERVICE_CONFIG = {
 };
 
 /** A client of all replicas, closed when the test ends. */
-export function retryingClient(service: Service): Client {
+function retryingClient(service: Service): Client {
   const client = new Client(`ipv4:${service.targets}`, credentials.createInsecure(), {
     "grpc.service_config": JSON.stringify(SERVICE_CONFIG),
     "grpc.initial_reconnect_backoff_ms": 100,

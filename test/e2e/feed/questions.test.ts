@@ -1,4 +1,6 @@
 // What streams ask for, over two replicas: one key, every split, silence, and going on at the other replica.
+
+import type { MessageInitShape } from "@bufbuild/protobuf";
 import { createClient } from "@connectrpc/connect";
 import { createConnectTransport } from "@connectrpc/connect-node";
 import { expect, test as plain } from "vitest";
@@ -8,7 +10,6 @@ import {
   type StreamUsageResponse,
 } from "../../../gen/metering/v1/metering_service_pb.ts";
 import { NamedPeriod, UsageDimension, type UsageTotal } from "../../../gen/metering/v1/usage_pb.ts";
-import type { MessageInitShape } from "@bufbuild/protobuf";
 import { describeWithRedis } from "../../support/redis.ts";
 import { startService } from "../../support/service.ts";
 

@@ -44,7 +44,7 @@ const FRAME = {
 };
 
 /** An HTTP/2 frame; `length` as claimed, right unless given. */
-export function frame(type: number, flags: number, stream: number, body: Buffer, length = body.length): Buffer {
+function frame(type: number, flags: number, stream: number, body: Buffer, length = body.length): Buffer {
   const head = Buffer.alloc(9);
   head.writeUIntBE(length & 0xffffff, 0, 3);
   head.writeUInt8(type & 0xff, 3);

@@ -8,7 +8,7 @@ import { testClock } from "../../support/clock.ts";
 import { type CommandResult, runCommand } from "../../support/command.ts";
 import type { Service } from "../../support/service.ts";
 
-export const METER = "input_tokens";
+const METER = "input_tokens";
 const CALL_MS = 20_000;
 const HOUR_S = 3_600;
 /** In an hour that is over: Stripe's sums of it can be compared. */

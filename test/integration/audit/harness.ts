@@ -19,7 +19,7 @@ export const SHARDS = 2;
 export const LEASE = "flush";
 const silent = { debug() {}, info() {}, warn() {}, error() {} };
 
-export const ALL_TIME = { startMs: Date.UTC(2000, 0), endMs: Date.UTC(2100, 0) };
+const ALL_TIME = { startMs: Date.UTC(2000, 0), endMs: Date.UTC(2100, 0) };
 
 export function auditOf(pool: Pool) {
   return postgresAudit(pool, { catalog: testCatalog(), shardCount: SHARDS, leaseName: LEASE });

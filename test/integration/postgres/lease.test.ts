@@ -20,7 +20,7 @@ async function lockWaited(pool: Pool): Promise<void> {
       "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()",
     );
     expect(waiting.rowCount).toBe(1);
-  });
+  }, 55_000);
 }
 
 test("one holder at a time, each under a greater epoch", async () => {

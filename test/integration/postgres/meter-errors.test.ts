@@ -230,7 +230,7 @@ test("the leader's writes and error reports wait for each other, never in a circ
     vi.waitFor(async () => {
       const waits = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()";
       expect((await pool.query(waits)).rowCount).toBe(count);
-    });
+    }, 55_000);
   // The leader has the first and waits for the second; an error report that had the fourth and third would wait for it, and it for those.
   const settled = falling.map((report) => ({ report, settlement: settle(accepted, report.before, report.attempts) }));
   const settling = reports.settle(grant, settled);

@@ -225,3 +225,16 @@ export async function expectSettled(world: World): Promise<void> {
   expect(left).toEqual([]);
   expect((await pool.query("SELECT FROM reconcile_request")).rowCount).toBe(0);
 }
+
+/** The one at an index. */
+export function at<T>(rows: readonly T[], i: number): T {
+  return rows[i] ?? expect.fail(`no row ${i}`);
+}
+
+/** Looks, waits for the second look, looks again, and sends what that planned. */
+export async function twoLooks(world: World): Promise<void> {
+  await world.pass();
+  await world.later();
+  await world.pass();
+  await world.flush();
+}

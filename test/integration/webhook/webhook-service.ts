@@ -16,7 +16,7 @@ import { testClock } from "../../support/clock.ts";
 export const SHARDS = 4;
 export const SECRET = "whsec_test";
 export const THIN_SECRET = "whsec_thin";
-export const LEASE = "flush";
+const LEASE = "flush";
 
 /** What the worker reads of Stripe. */
 export type Objects = StripeObjects & MeterErrorSource;

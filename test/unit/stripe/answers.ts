@@ -10,12 +10,12 @@ export function invalid(message: string, code?: string, status = 400, headers: R
 
 export const reset: Answer = (response) => response.socket?.resetAndDestroy();
 
-export const truncated: Answer = (response) => {
+const truncated: Answer = (response) => {
   response.writeHead(200, { "content-type": "application/json", "content-length": "500", "request-id": "req_1" });
   response.write("{", () => response.socket?.destroy());
 };
 
-export function html(status: number): Answer {
+function html(status: number): Answer {
   return (response) => {
     response.writeHead(status, { "content-type": "text/html" });
     response.end("<html>bad gateway</html>");
