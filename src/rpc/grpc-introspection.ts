@@ -23,6 +23,7 @@ export class GrpcIntrospection {
   readonly #health = new HealthImplementation();
   readonly #streams = new Set<Stream>();
   readonly #services: readonly DescService[];
+  #serving: boolean | undefined;
 
   /** Of a server that serves these. Starts NOT_SERVING. Without `reflection` its RPCs are UNIMPLEMENTED. */
   constructor(server: Server, services: readonly DescService[], reflection: boolean) {
@@ -47,8 +48,11 @@ export class GrpcIntrospection {
     new ReflectionService({ ...ours, ...healths }).addToServer(tracked);
   }
 
-  /** What health checks are told of the server ("") and of each service. */
+  /** What health checks are told of the server ("") and of each service. Watches hear of changes alone. */
   setServing(serving: boolean): void {
+    // The library tells its watches whatever it is told, as often as it is told.
+    if (serving === this.#serving) return;
+    this.#serving = serving;
     for (const name of ["", ...this.#services.map(({ typeName }) => typeName)])
       this.#health.setStatus(name, serving ? "SERVING" : "NOT_SERVING");
   }
