@@ -185,6 +185,8 @@ export class ConnectServer {
       revokeToken: (r, context) => this.#unary("RevokeToken", r, context, () => tokens.revokeToken(r)),
       createDashboardToken: (r, context) =>
         this.#unary("CreateDashboardToken", r, context, () => tokens.createDashboardToken(r)),
+      revokeDashboardTokens: (r, context) =>
+        this.#unary("RevokeDashboardTokens", r, context, () => tokens.revokeDashboardTokens(r)),
     });
   }
 

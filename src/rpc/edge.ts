@@ -23,7 +23,12 @@ export type RpcName =
 export type KeyRpcName = "CreateKey" | "GetKey" | "ListKeys" | "UpdateKey" | "DeleteKey";
 
 /** Of metering.admin.v1.TokenService. */
-export type TokenRpcName = "CreateToken" | "ListTokens" | "RevokeToken" | "CreateDashboardToken";
+export type TokenRpcName =
+  | "CreateToken"
+  | "ListTokens"
+  | "RevokeToken"
+  | "CreateDashboardToken"
+  | "RevokeDashboardTokens";
 
 /** Where calls are counted and timed. Called synchronously on the hot path: must be cheap and must not throw. */
 export interface RpcObserver {

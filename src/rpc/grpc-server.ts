@@ -155,6 +155,9 @@ export class GrpcServer {
       createDashboardToken: this.#unary("CreateDashboardToken", method.createDashboardToken, (r) =>
         tokens.createDashboardToken(r),
       ),
+      revokeDashboardTokens: this.#unary("RevokeDashboardTokens", method.revokeDashboardTokens, (r) =>
+        tokens.revokeDashboardTokens(r),
+      ),
     });
   }
 

@@ -46,6 +46,9 @@ export const RPC_RULES: { readonly [Name in RpcName]: RpcRule } = {
   CreateDashboardToken: rule(tokens.createDashboardToken, ["admin"], ({ subject }) =>
     subject.case === "customerId" ? subject.value : "",
   ),
+  RevokeDashboardTokens: rule(tokens.revokeDashboardTokens, ["admin"], ({ subject }) =>
+    subject.case === "customerId" ? subject.value : "",
+  ),
 };
 
 /** Throws `scope_missing`. Needs no request: it comes before the request is read. */

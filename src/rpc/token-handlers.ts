@@ -12,6 +12,9 @@ import {
   type ListTokensRequest,
   type ListTokensResponse,
   ListTokensResponseSchema,
+  type RevokeDashboardTokensRequest,
+  type RevokeDashboardTokensResponse,
+  RevokeDashboardTokensResponseSchema,
   type RevokeTokenRequest,
   type RevokeTokenResponse,
   RevokeTokenResponseSchema,
@@ -26,6 +29,7 @@ import type { DashboardTokens } from "./dashboard-tokens.ts";
 import {
   SENT_SCOPES,
   toDashboardQuestion,
+  toDashboardSubject,
   toTokenDefinition,
   toTokenId,
   toTokenListQuestion,
@@ -79,6 +83,13 @@ export class TokenHandlers {
     const { subject, ttlMs } = toDashboardQuestion(request);
     const { token, expiresMs } = await this.#options.dashboards.create(subject, ttlMs);
     return create(CreateDashboardTokenResponseSchema, { token, expireTime: timestampFromMs(expiresMs) });
+  }
+
+  /** See the proto. */
+  async revokeDashboardTokens(request: RevokeDashboardTokensRequest): Promise<RevokeDashboardTokensResponse> {
+    const subject = toDashboardSubject(request);
+    const notBeforeMs = await this.#options.tokens.revokeDashboards(subject === "all" ? "" : subject.customerId);
+    return create(RevokeDashboardTokensResponseSchema, { notBeforeTime: timestampFromMs(notBeforeMs) });
   }
 
   #openPage(token: string, live: boolean): string {

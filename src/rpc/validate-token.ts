@@ -4,6 +4,7 @@ import {
   type CreateDashboardTokenRequest,
   type CreateTokenRequest,
   type ListTokensRequest,
+  type RevokeDashboardTokensRequest,
   Scope as SentScope,
   type AccessToken as SentToken,
 } from "../../gen/metering/admin/v1/token_service_pb.ts";
@@ -59,19 +60,35 @@ export function toTokenListQuestion(sent: ListTokensRequest): { live: boolean; p
   };
 }
 
-export function toDashboardQuestion({ subject, ttl }: CreateDashboardTokenRequest): {
+export function toDashboardQuestion(request: CreateDashboardTokenRequest): {
   readonly subject: DashboardSubject;
   readonly ttlMs: number;
 } {
   const found = new Violations();
-  if (subject.case === undefined) found.add("invalid_request", "subject", "is required");
-  if (subject.case === "customerId") checked(found, "customer_id", subject.value);
-  if (subject.case === "allCustomers" && !subject.value) found.add("invalid_request", "all_customers", "must be true");
+  const { ttl } = request;
+  const subject = subjectOf(found, request);
   const ttlMs = ttl === undefined ? DASHBOARD_TTL.defaultMs : durationMs(ttl);
   if (!(ttlMs >= DASHBOARD_TTL.minMs && ttlMs <= DASHBOARD_TTL.maxMs))
     found.add("invalid_request", "ttl", "must be 1 minute to 24 hours");
   throwAny(found);
-  return { subject: subject.case === "customerId" ? { customerId: subject.value } : "all", ttlMs };
+  return { subject, ttlMs };
+}
+
+export function toDashboardSubject(request: RevokeDashboardTokensRequest): DashboardSubject {
+  const found = new Violations();
+  const subject = subjectOf(found, request);
+  throwAny(found);
+  return subject;
+}
+
+function subjectOf(
+  found: Violations,
+  { subject }: Pick<CreateDashboardTokenRequest | RevokeDashboardTokensRequest, "subject">,
+): DashboardSubject {
+  if (subject.case === undefined) found.add("invalid_request", "subject", "is required");
+  if (subject.case === "customerId") checked(found, "customer_id", subject.value);
+  if (subject.case === "allCustomers" && !subject.value) found.add("invalid_request", "all_customers", "must be true");
+  return subject.case === "customerId" ? { customerId: subject.value } : "all";
 }
 
 function scopesOf(found: Violations, sent: readonly SentScope[]): readonly Scope[] {

@@ -2,7 +2,10 @@
 import { Code, ConnectError } from "@connectrpc/connect";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { type RunningService, startService } from "../../support/service.ts";
-import { bearer, connectClient, eventually, metering, post } from "./calls.ts";
+import { bearer, connectClient, eventually, makeToken, metering, post } from "./calls.ts";
+
+const CREATE = "metering.admin.v1.TokenService/CreateDashboardToken";
+const REVOKE = "metering.admin.v1.TokenService/RevokeDashboardTokens";
 
 let running: RunningService;
 beforeAll(async () => {
@@ -46,4 +49,29 @@ test("the links of one customer end, and the stream that one holds; others go on
   await eventually(async () => {
     expect([await read(globex, "globex"), await read(operator, "acme")]).toEqual([401, 401]);
   });
+});
+
+test("a backend ends its customer's links, here at once; what names nobody is refused and ends none", {
+  timeout: 120_000,
+}, async () => {
+  const backend = bearer((await makeToken(running.service, "read,admin", "--all-customers")).secret);
+  const make = async (customerId: string) =>
+    String((await post(running.service, CREATE, { customerId }, backend)).body["token"]);
+  let [initech, hooli] = ["", ""];
+  // Those that follow everybody's revocation too closely end with it.
+  await eventually(async () => {
+    [initech, hooli] = [await make("initech"), await make("hooli")];
+    expect([await read(initech, "initech"), await read(hooli, "hooli")]).toEqual([200, 200]);
+  });
+  for (const request of [{}, { customerId: "" }, { allCustomers: false }])
+    expect(await post(running.service, REVOKE, request, backend)).toMatchObject({ status: 400 });
+  expect([await read(initech, "initech"), await read(hooli, "hooli")]).toEqual([200, 200]);
+
+  const { status, body } = await post(running.service, REVOKE, { customerId: "initech" }, backend);
+  expect(status).toBe(200);
+  expect(Date.parse(String(body["notBeforeTime"]))).toBeGreaterThan(Date.now());
+  expect([await read(initech, "initech"), await read(hooli, "hooli")]).toEqual([401, 200]);
+
+  expect(await post(running.service, REVOKE, { allCustomers: true }, backend)).toMatchObject({ status: 200 });
+  expect(await read(hooli, "hooli")).toBe(401);
 });

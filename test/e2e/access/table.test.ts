@@ -51,6 +51,7 @@ const TABLE: Record<string, Record<Credential, string>> = {
   ListTokens: ADMIN_OF_ALL,
   RevokeToken: ADMIN_OF_ALL,
   CreateDashboardToken: aboutOne("admin"),
+  RevokeDashboardTokens: aboutOne("admin"),
 };
 
 /** As little as names the customer: what is let in may well be refused for another reason. */
@@ -59,6 +60,8 @@ function bodyOf(method: DescMethod): Record<string, unknown> {
   if (method === KeyService.method.createKey || method === KeyService.method.updateKey)
     return { key: { customerId: "acme" } };
   if (method === TokenService.method.createDashboardToken) return { subject: { case: "customerId", value: "acme" } };
+  // Not acme: its page's token is wanted afterwards.
+  if (method === TokenService.method.revokeDashboardTokens) return { subject: { case: "customerId", value: "other" } };
   return method.input.field["customerId"] === undefined ? {} : { customerId: "acme" };
 }
 

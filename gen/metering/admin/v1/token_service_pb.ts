@@ -12,7 +12,7 @@ import type { Message, UnknownEnum } from "@bufbuild/protobuf";
  * Describes the file metering/admin/v1/token_service.proto.
  */
 export const file_metering_admin_v1_token_service: GenFile = /*@__PURE__*/
-  fileDesc("CiVtZXRlcmluZy9hZG1pbi92MS90b2tlbl9zZXJ2aWNlLnByb3RvEhFtZXRlcmluZy5hZG1pbi52MSLKAgoLQWNjZXNzVG9rZW4SEAoIdG9rZW5faWQYASABKAkSDAoEbmFtZRgCIAEoCRIoCgZzY29wZXMYAyADKA4yGC5tZXRlcmluZy5hZG1pbi52MS5TY29wZRIUCgxjdXN0b21lcl9pZHMYBCADKAkSFQoNYWxsX2N1c3RvbWVycxgFIAEoCBIvCgtleHBpcmVfdGltZRgGIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLwoLY3JlYXRlX3RpbWUYByABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEjEKDWxhc3RfdXNlX3RpbWUYCCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEi8KC3Jldm9rZV90aW1lGAkgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCJDChJDcmVhdGVUb2tlblJlcXVlc3QSLQoFdG9rZW4YASABKAsyHi5tZXRlcmluZy5hZG1pbi52MS5BY2Nlc3NUb2tlbiJUChNDcmVhdGVUb2tlblJlc3BvbnNlEi0KBXRva2VuGAEgASgLMh4ubWV0ZXJpbmcuYWRtaW4udjEuQWNjZXNzVG9rZW4SDgoGc2VjcmV0GAIgASgJIlEKEUxpc3RUb2tlbnNSZXF1ZXN0EhUKDWluY2x1ZGVfZW5kZWQYASABKAgSEQoJcGFnZV9zaXplGAIgASgFEhIKCnBhZ2VfdG9rZW4YAyABKAkiXQoSTGlzdFRva2Vuc1Jlc3BvbnNlEi4KBnRva2VucxgBIAMoCzIeLm1ldGVyaW5nLmFkbWluLnYxLkFjY2Vzc1Rva2VuEhcKD25leHRfcGFnZV90b2tlbhgCIAEoCSImChJSZXZva2VUb2tlblJlcXVlc3QSEAoIdG9rZW5faWQYASABKAkiRAoTUmV2b2tlVG9rZW5SZXNwb25zZRItCgV0b2tlbhgBIAEoCzIeLm1ldGVyaW5nLmFkbWluLnYxLkFjY2Vzc1Rva2VuIoABChtDcmVhdGVEYXNoYm9hcmRUb2tlblJlcXVlc3QSFQoLY3VzdG9tZXJfaWQYASABKAlIABIXCg1hbGxfY3VzdG9tZXJzGAIgASgISAASJgoDdHRsGAMgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uQgkKB3N1YmplY3QiXgocQ3JlYXRlRGFzaGJvYXJkVG9rZW5SZXNwb25zZRINCgV0b2tlbhgBIAEoCRIvCgtleHBpcmVfdGltZRgCIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAqUQoFU2NvcGUSFQoRU0NPUEVfVU5TUEVDSUZJRUQQABIQCgxTQ09QRV9SRUNPUkQQARIOCgpTQ09QRV9SRUFEEAISDwoLU0NPUEVfQURNSU4QAzKtAwoMVG9rZW5TZXJ2aWNlElwKC0NyZWF0ZVRva2VuEiUubWV0ZXJpbmcuYWRtaW4udjEuQ3JlYXRlVG9rZW5SZXF1ZXN0GiYubWV0ZXJpbmcuYWRtaW4udjEuQ3JlYXRlVG9rZW5SZXNwb25zZRJeCgpMaXN0VG9rZW5zEiQubWV0ZXJpbmcuYWRtaW4udjEuTGlzdFRva2Vuc1JlcXVlc3QaJS5tZXRlcmluZy5hZG1pbi52MS5MaXN0VG9rZW5zUmVzcG9uc2UiA5ACARJhCgtSZXZva2VUb2tlbhIlLm1ldGVyaW5nLmFkbWluLnYxLlJldm9rZVRva2VuUmVxdWVzdBomLm1ldGVyaW5nLmFkbWluLnYxLlJldm9rZVRva2VuUmVzcG9uc2UiA5ACAhJ8ChRDcmVhdGVEYXNoYm9hcmRUb2tlbhIuLm1ldGVyaW5nLmFkbWluLnYxLkNyZWF0ZURhc2hib2FyZFRva2VuUmVxdWVzdBovLm1ldGVyaW5nLmFkbWluLnYxLkNyZWF0ZURhc2hib2FyZFRva2VuUmVzcG9uc2UiA5ACAWIGcHJvdG8z", [file_google_protobuf_duration, file_google_protobuf_timestamp]);
+  fileDesc("CiVtZXRlcmluZy9hZG1pbi92MS90b2tlbl9zZXJ2aWNlLnByb3RvEhFtZXRlcmluZy5hZG1pbi52MSLKAgoLQWNjZXNzVG9rZW4SEAoIdG9rZW5faWQYASABKAkSDAoEbmFtZRgCIAEoCRIoCgZzY29wZXMYAyADKA4yGC5tZXRlcmluZy5hZG1pbi52MS5TY29wZRIUCgxjdXN0b21lcl9pZHMYBCADKAkSFQoNYWxsX2N1c3RvbWVycxgFIAEoCBIvCgtleHBpcmVfdGltZRgGIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLwoLY3JlYXRlX3RpbWUYByABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEjEKDWxhc3RfdXNlX3RpbWUYCCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEi8KC3Jldm9rZV90aW1lGAkgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCJDChJDcmVhdGVUb2tlblJlcXVlc3QSLQoFdG9rZW4YASABKAsyHi5tZXRlcmluZy5hZG1pbi52MS5BY2Nlc3NUb2tlbiJUChNDcmVhdGVUb2tlblJlc3BvbnNlEi0KBXRva2VuGAEgASgLMh4ubWV0ZXJpbmcuYWRtaW4udjEuQWNjZXNzVG9rZW4SDgoGc2VjcmV0GAIgASgJIlEKEUxpc3RUb2tlbnNSZXF1ZXN0EhUKDWluY2x1ZGVfZW5kZWQYASABKAgSEQoJcGFnZV9zaXplGAIgASgFEhIKCnBhZ2VfdG9rZW4YAyABKAkiXQoSTGlzdFRva2Vuc1Jlc3BvbnNlEi4KBnRva2VucxgBIAMoCzIeLm1ldGVyaW5nLmFkbWluLnYxLkFjY2Vzc1Rva2VuEhcKD25leHRfcGFnZV90b2tlbhgCIAEoCSImChJSZXZva2VUb2tlblJlcXVlc3QSEAoIdG9rZW5faWQYASABKAkiRAoTUmV2b2tlVG9rZW5SZXNwb25zZRItCgV0b2tlbhgBIAEoCzIeLm1ldGVyaW5nLmFkbWluLnYxLkFjY2Vzc1Rva2VuIoABChtDcmVhdGVEYXNoYm9hcmRUb2tlblJlcXVlc3QSFQoLY3VzdG9tZXJfaWQYASABKAlIABIXCg1hbGxfY3VzdG9tZXJzGAIgASgISAASJgoDdHRsGAMgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uQgkKB3N1YmplY3QiXgocQ3JlYXRlRGFzaGJvYXJkVG9rZW5SZXNwb25zZRINCgV0b2tlbhgBIAEoCRIvCgtleHBpcmVfdGltZRgCIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAiWQocUmV2b2tlRGFzaGJvYXJkVG9rZW5zUmVxdWVzdBIVCgtjdXN0b21lcl9pZBgBIAEoCUgAEhcKDWFsbF9jdXN0b21lcnMYAiABKAhIAEIJCgdzdWJqZWN0IlQKHVJldm9rZURhc2hib2FyZFRva2Vuc1Jlc3BvbnNlEjMKD25vdF9iZWZvcmVfdGltZRgBIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAqUQoFU2NvcGUSFQoRU0NPUEVfVU5TUEVDSUZJRUQQABIQCgxTQ09QRV9SRUNPUkQQARIOCgpTQ09QRV9SRUFEEAISDwoLU0NPUEVfQURNSU4QAzKpBAoMVG9rZW5TZXJ2aWNlElwKC0NyZWF0ZVRva2VuEiUubWV0ZXJpbmcuYWRtaW4udjEuQ3JlYXRlVG9rZW5SZXF1ZXN0GiYubWV0ZXJpbmcuYWRtaW4udjEuQ3JlYXRlVG9rZW5SZXNwb25zZRJeCgpMaXN0VG9rZW5zEiQubWV0ZXJpbmcuYWRtaW4udjEuTGlzdFRva2Vuc1JlcXVlc3QaJS5tZXRlcmluZy5hZG1pbi52MS5MaXN0VG9rZW5zUmVzcG9uc2UiA5ACARJhCgtSZXZva2VUb2tlbhIlLm1ldGVyaW5nLmFkbWluLnYxLlJldm9rZVRva2VuUmVxdWVzdBomLm1ldGVyaW5nLmFkbWluLnYxLlJldm9rZVRva2VuUmVzcG9uc2UiA5ACAhJ8ChRDcmVhdGVEYXNoYm9hcmRUb2tlbhIuLm1ldGVyaW5nLmFkbWluLnYxLkNyZWF0ZURhc2hib2FyZFRva2VuUmVxdWVzdBovLm1ldGVyaW5nLmFkbWluLnYxLkNyZWF0ZURhc2hib2FyZFRva2VuUmVzcG9uc2UiA5ACARJ6ChVSZXZva2VEYXNoYm9hcmRUb2tlbnMSLy5tZXRlcmluZy5hZG1pbi52MS5SZXZva2VEYXNoYm9hcmRUb2tlbnNSZXF1ZXN0GjAubWV0ZXJpbmcuYWRtaW4udjEuUmV2b2tlRGFzaGJvYXJkVG9rZW5zUmVzcG9uc2ViBnByb3RvMw", [file_google_protobuf_duration, file_google_protobuf_timestamp]);
 
 /**
  * An access token, without its secret.
@@ -318,6 +318,64 @@ export const CreateDashboardTokenResponseSchema: GenMessage<CreateDashboardToken
   messageDesc(file_metering_admin_v1_token_service, 8);
 
 /**
+ * Request of RevokeDashboardTokens.
+ *
+ * @generated from message metering.admin.v1.RevokeDashboardTokensRequest
+ */
+export type RevokeDashboardTokensRequest = Message<"metering.admin.v1.RevokeDashboardTokensRequest"> & {
+  /**
+   * Whose usage they let read.
+   *
+   * @generated from oneof metering.admin.v1.RevokeDashboardTokensRequest.subject
+   */
+  subject: {
+    /**
+     * 1..128 characters. Whether the customer exists is not looked at.
+     *
+     * @generated from field: string customer_id = 1;
+     */
+    value: string;
+    case: "customerId";
+  } | {
+    /**
+     * Must be true: all tokens of all customers, and those of operators.
+     *
+     * @generated from field: bool all_customers = 2;
+     */
+    value: boolean;
+    case: "allCustomers";
+  } | { case: undefined; value?: undefined };
+};
+
+/**
+ * Describes the message metering.admin.v1.RevokeDashboardTokensRequest.
+ * Use `create(RevokeDashboardTokensRequestSchema)` to create a new message.
+ */
+export const RevokeDashboardTokensRequestSchema: GenMessage<RevokeDashboardTokensRequest> = /*@__PURE__*/
+  messageDesc(file_metering_admin_v1_token_service, 9);
+
+/**
+ * Response of RevokeDashboardTokens.
+ *
+ * @generated from message metering.admin.v1.RevokeDashboardTokensResponse
+ */
+export type RevokeDashboardTokensResponse = Message<"metering.admin.v1.RevokeDashboardTokensResponse"> & {
+  /**
+   * New tokens are good if made from this instant on: clocks of servers differ, so it is 5 seconds ahead.
+   *
+   * @generated from field: google.protobuf.Timestamp not_before_time = 1;
+   */
+  notBeforeTime?: Timestamp | undefined;
+};
+
+/**
+ * Describes the message metering.admin.v1.RevokeDashboardTokensResponse.
+ * Use `create(RevokeDashboardTokensResponseSchema)` to create a new message.
+ */
+export const RevokeDashboardTokensResponseSchema: GenMessage<RevokeDashboardTokensResponse> = /*@__PURE__*/
+  messageDesc(file_metering_admin_v1_token_service, 10);
+
+/**
  * What an access token may be used for. None implies another.
  *
  * @generated from enum metering.admin.v1.Scope
@@ -407,7 +465,7 @@ export const TokenService: GenService<{
   },
   /**
    * Signs a token by which a browser may read the usage of one customer, or an operator's that of all. Nothing is stored, so no one of
-   * them can be revoked, only all of a customer, by an operator (`metering tokens revoke-dashboard`): keep it short.
+   * them can be revoked, only all of a customer: keep it short.
    *
    * @generated from rpc metering.admin.v1.TokenService.CreateDashboardToken
    */
@@ -415,6 +473,17 @@ export const TokenService: GenService<{
     methodKind: "unary";
     input: typeof CreateDashboardTokenRequestSchema;
     output: typeof CreateDashboardTokenResponseSchema;
+  },
+  /**
+   * Ends the dashboard tokens of a customer, or everybody's, that were made so far, and the streams that they hold open. A repeat ends
+   * those as well that were made meanwhile.
+   *
+   * @generated from rpc metering.admin.v1.TokenService.RevokeDashboardTokens
+   */
+  revokeDashboardTokens: {
+    methodKind: "unary";
+    input: typeof RevokeDashboardTokensRequestSchema;
+    output: typeof RevokeDashboardTokensResponseSchema;
   },
 }> = /*@__PURE__*/
   serviceDesc(file_metering_admin_v1_token_service, 0);
