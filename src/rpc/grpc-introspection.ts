@@ -15,19 +15,26 @@ import { file_google_rpc_error_details } from "../../gen/google/rpc/error_detail
 type Stream = ServerWritableStream<unknown, unknown> | ServerDuplexStream<unknown, unknown>;
 type Watch = ServerWritableStream<{ service: string }, unknown>;
 
-/** Most health watches and reflection streams open at once, some 15 KB each: they ask for no token. */
-const INTROSPECTION_STREAMS_MAX = 5_000;
+export interface IntrospectionOptions {
+  /** Without it its RPCs are UNIMPLEMENTED. Default: true. */
+  readonly reflection?: boolean | undefined;
+  /** Most health watches and reflection streams open at once, some 15 KB each: they ask for no token. Default: 5,000. */
+  readonly maxStreams?: number;
+}
 
 /** Health and reflection of one server. */
 export class GrpcIntrospection {
   readonly #health = new HealthImplementation();
   readonly #streams = new Set<Stream>();
   readonly #services: readonly DescService[];
+  readonly #maxStreams: number;
   #serving: boolean | undefined;
 
-  /** Of a server that serves these. Starts NOT_SERVING. Without `reflection` its RPCs are UNIMPLEMENTED. */
-  constructor(server: Server, services: readonly DescService[], reflection: boolean) {
+  /** Of a server that serves these. Starts NOT_SERVING. */
+  constructor(server: Server, services: readonly DescService[], options: IntrospectionOptions) {
+    const { reflection = true, maxStreams = 5_000 } = options;
     this.#services = services;
+    this.#maxStreams = maxStreams;
     this.setServing(false);
     const tracked: Pick<Server, "addService"> = {
       addService: (service, implementation) => server.addService(service, this.#track(implementation)),
@@ -71,7 +78,7 @@ export class GrpcIntrospection {
       return [
         name,
         (stream: Stream) => {
-          if (this.#streams.size >= INTROSPECTION_STREAMS_MAX) {
+          if (this.#streams.size >= this.#maxStreams) {
             stream.emit("error", { code: Code.RESOURCE_EXHAUSTED, details: "too many watch this server" });
             return;
           }

@@ -119,7 +119,7 @@ export class GrpcServer {
       ...(operations === undefined ? [] : [OperationsService]),
       ...(tokens === undefined ? [] : [TokenService]),
     ];
-    this.#introspection = new GrpcIntrospection(this.#server, services, options.reflection ?? true);
+    this.#introspection = new GrpcIntrospection(this.#server, services, { reflection: options.reflection });
   }
 
   #addAdmin(admin: AdminHandlers): void {
