@@ -111,7 +111,7 @@ export async function writeOff(pool: Pool, identifiers: readonly string[], why: 
   return written.rows.map((row) => row.identifier);
 }
 
-/** Holds reports that were never sent; returns those that it held. */
+/** Holds reports that were never sent; returns those that are held for an operator now, by an earlier call too. */
 export async function holdPlanned(
   pool: Pool,
   identifiers: readonly string[],

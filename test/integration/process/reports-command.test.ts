@@ -49,6 +49,7 @@ test("an operator lists what is held, mends the cause, and sends it again", asyn
   });
 
   expect(await reports("hold", planned, "--message", "in dispute")).toMatchObject({ exitCode: 0 });
+  expect(await reports("hold", planned, "--message", "again")).toMatchObject({ exitCode: 0 });
   expect((await reports("list", "--reason", "operator")).stdout).toContain("in dispute");
 });
 
