@@ -103,7 +103,7 @@ export function retryHeld(
 
 /**
  * Writes off held reports: they stay as they are and wait for nobody any more; retrying one by its identifier takes it up again. Returns those
- * that it wrote off, which those of unknown outcome never are: they may have been counted.
+ * that are written off now, by an earlier call too; those of unknown outcome never are: they may have been counted.
  */
 export async function writeOff(pool: Pool, identifiers: readonly string[], why: string): Promise<readonly string[]> {
   const values = [identifiers, why, MESSAGE_MAX, HELD_OUTCOME_UNKNOWN];
@@ -111,7 +111,7 @@ export async function writeOff(pool: Pool, identifiers: readonly string[], why: 
   return written.rows.map((row) => row.identifier);
 }
 
-/** Holds reports that were never sent; returns those that it held. */
+/** Holds reports that were never sent; returns those that are held for an operator now, by an earlier call too. */
 export async function holdPlanned(
   pool: Pool,
   identifiers: readonly string[],

@@ -2,6 +2,7 @@
 import { expect, test } from "vitest";
 import type { MeterSink } from "../../../src/app/ports/reports.ts";
 import type { SinkOutcome } from "../../../src/domain/report.ts";
+import { writeOff } from "../../../src/postgres/report-desk.ts";
 import { addUsage } from "../flush/harness.ts";
 import { PAST_HOUR_MS, startWorld, storedReports, windowSums } from "./harness.ts";
 
@@ -47,9 +48,15 @@ test("what is refused after a send of unknown fate is looked for in Stripe's sum
   await flush(losing);
   await later();
   await flush(losing);
-  expect(await storedReports(pool)).toMatchObject([{ state: "held", reason: "other" }]);
+  const [held = expect.fail("no report")] = await storedReports(pool);
+  expect(held).toMatchObject({ state: "held", reason: "other" });
+  await writeOff(pool, [held.identifier], "billed by hand");
   await later();
   await pass();
   expect(await storedReports(pool)).toMatchObject([{ state: "accepted" }]);
   expect(await windowSums(pool)).toEqual({ total: 5n, accepted: 5n });
+  // What Stripe counted is written off no more, and still says that it was.
+  expect((await pool.query("SELECT written_off_at, message FROM report")).rows).toEqual([
+    { written_off_at: null, message: expect.stringContaining("; before: written off: billed by hand") },
+  ]);
 });
