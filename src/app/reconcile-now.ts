@@ -5,12 +5,12 @@ import { compareHours, HOUR_MS } from "./compare-hours.ts";
 import { type LeaseHolderOptions, runWhileHeld } from "./hold-lease.ts";
 import type {
   AskedHour,
+  BookedDrift,
   Comparison,
   MeteredCustomer,
   MeterSummaries,
   ReconcileRequests,
   Reconciliation,
-  BookedDrift,
 } from "./ports/reconciliation.ts";
 import type { Reconcile } from "./reconcile.ts";
 import type { TokenBucket } from "./token-bucket.ts";

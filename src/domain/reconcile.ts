@@ -45,9 +45,14 @@ export interface SpanView extends Interval {
   /** Billing periods that a draft invoice is for, and when each is final. */
   readonly drafts: readonly (Interval & { readonly finalizesAtMs: number })[];
   /** Billing periods whose invoice is final: what is cancelled there changes no invoice any more. */
-  readonly finals: readonly Interval[];
+  readonly finals: readonly FinalPeriod[];
   /** The open drift of this very span. */
   readonly open: SeenDrift | undefined;
+}
+
+export interface FinalPeriod extends Interval {
+  /** Whether closing it tells what its invoice left out: the invoice says how much it bills, and no other bills the period too. */
+  readonly comparable: boolean;
 }
 
 /** A drift as it was seen at earlier looks. */
@@ -67,8 +72,8 @@ export interface ReconcilePolicy {
 }
 
 /**
- * What an operator wants done about drift, at the first look, above the limit, foreign. repair: it is made up for where that is possible.
- * write_off: it is booked, and what would make up for it is held and written off, however old it is.
+ * What an operator wants done about drift, above the limit, foreign. repair: it is made up for where that is possible, at the first look.
+ * write_off: it is booked, and what would make up for it is held and written off, however old it is; what may only be late at Stripe is not.
  */
 export type Apply = "repair" | "write_off";
 
@@ -224,10 +229,13 @@ function hindranceOf(
   if (!isOnOneSide(view, suspects)) return "boundary";
   if (apply !== "write_off" && view.nowMs - view.startMs >= REPAIR_HORIZON_MS) return "too_old";
   if (size > VALUE_MAX) return "too_large";
-  if (apply !== undefined) return undefined;
-  if (explanation === "foreign") return "foreign";
-  if (size > repairLimit) return "limit";
-  // Stripe does not say how late its sums may be: one look could take for missing what comes a minute later.
+  if (apply === "repair") return undefined;
+  if (apply === undefined && explanation === "foreign") return "foreign";
+  if (apply === undefined && size > repairLimit) return "limit";
+  // Nothing of ours is missing that could still come.
+  if (apply === "write_off" && (difference > 0n || view.reports.length === 0)) return undefined;
+  // Stripe does not say how late its sums may be: one look could take for missing what comes a minute later. What was sent in vain mends
+  // itself then; what was written off would not be billed.
   const { open, readAtMs } = view;
   const seenBefore = open?.expected === drift.expected && open.counted === drift.counted;
   return seenBefore && readAtMs - open.foundAtMs >= lagMs ? undefined : "unconfirmed";
@@ -240,14 +248,17 @@ function isOnOneSide({ boundariesMs }: SpanView, suspects: readonly SpanReport[]
 }
 
 /**
- * Whether what each side of the span was billed is settled: by an invoice that is final, or since none can come for usage so old. Whose the
- * difference is, the invoices tell.
+ * Whether what each side of the span was billed is settled: by an invoice that is final and tells what it bills, or since none can come for
+ * usage so old. Whose the difference is, the invoices tell.
  */
 function isInvoiced({ startMs, boundariesMs, nowMs, drafts, finals }: SpanView): boolean {
   const holds = (periods: readonly Interval[], atMs: number) =>
     periods.some((period) => period.startMs <= atMs && atMs < period.endMs);
   const isOld = nowMs - startMs >= REPAIR_HORIZON_MS;
-  return [startMs, ...boundariesMs].every((side) => holds(finals, side) || (isOld && !holds(drafts, side)));
+  const comparable = finals.filter((final) => final.comparable);
+  return [startMs, ...boundariesMs].every(
+    (side) => holds(comparable, side) || (isOld && !holds([...drafts, ...finals], side)),
+  );
 }
 
 function remedyOf(

@@ -1,5 +1,5 @@
 // What an operator's comparison needs: which customers' meters there are, and a way to ask whoever leads.
-import type { Comparison, HourToCompare, ReconcileRequests, BookedDrift } from "../app/ports/reconciliation.ts";
+import type { BookedDrift, Comparison, HourToCompare, ReconcileRequests } from "../app/ports/reconciliation.ts";
 import type { DriftExplanation } from "../domain/explain-drift.ts";
 import type { Pool } from "./pool.ts";
 import { sqlFile } from "./sql-file.ts";

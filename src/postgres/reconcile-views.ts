@@ -1,7 +1,7 @@
 // Spans of a customer's meter as they are known in one transaction.
 import type { MeteredCustomer, Reading } from "../app/ports/reconciliation.ts";
 import type { SpanReport, ValidationError } from "../domain/explain-drift.ts";
-import type { SpanView } from "../domain/reconcile.ts";
+import type { FinalPeriod, SpanView } from "../domain/reconcile.ts";
 import type { ReportKind, ReportState } from "../domain/report.ts";
 import type { Queryable } from "./pool.ts";
 import { sqlFile } from "./sql-file.ts";
@@ -76,17 +76,12 @@ interface DraftJson {
   readonly finalizesAtMs: number;
 }
 
-interface FinalJson {
-  readonly startMs: number;
-  readonly endMs: number;
-}
-
 interface ContextRow {
   customer_id: string;
   now: Date;
   boundaries: Date[];
   drafts: DraftJson[];
-  finals: FinalJson[];
+  finals: FinalPeriod[];
   drifts: DriftJson[];
   errors: ValidationError[];
 }

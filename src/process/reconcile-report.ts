@@ -14,6 +14,8 @@ export interface Outcome {
   readonly booked: readonly BookedDrift[];
   /** What still differs. */
   readonly left: readonly FoundDrift[];
+  /** Hours of which nothing can be said yet. */
+  readonly waiting: number;
 }
 
 /** What to do about a drift that is left. */
@@ -28,13 +30,13 @@ const ADVICE: Readonly<Record<Hindrance | "none", string>> = {
 };
 
 /** Quantities as decimal strings, times as ISO 8601. */
-export function outcomeJson({ range, found, apply, booked, left }: Outcome): object {
+export function outcomeJson({ range, found, apply, booked, left, waiting }: Outcome): object {
   return {
     from: iso(range.startMs),
     to: iso(range.endMs),
     meters: found.meters,
     spans: found.spans,
-    waiting: found.waiting,
+    waiting,
     incomparable: found.incomparable,
     drifts: left.map((drift) => ({ ...drifted(drift), hindrance: drift.hindrance ?? null })),
     [apply === "write_off" ? "writtenOff" : "repaired"]: booked.map((drift) => {
@@ -43,12 +45,11 @@ export function outcomeJson({ range, found, apply, booked, left }: Outcome): obj
   };
 }
 
-export function describeOutcome({ range, found, apply, booked, left }: Outcome): string {
+export function describeOutcome({ range, found, apply, booked, left, waiting }: Outcome): string {
   const lines = [
     `${found.meters} customers' meters, ${iso(range.startMs)} to ${iso(range.endMs)}: ${found.spans} spans compared.`,
   ];
-  if (found.waiting > 0)
-    lines.push(`${found.waiting} hours wait: something in them was sent too lately, or its fate is open.`);
+  if (waiting > 0) lines.push(`${waiting} hours wait: something in them was sent too lately, or its fate is open.`);
   if (found.incomparable.length > 0) {
     lines.push(`Nothing to compare with at Stripe: ${found.incomparable.map(nameOf).join(", ")}.`);
   }
@@ -61,7 +62,8 @@ export function describeOutcome({ range, found, apply, booked, left }: Outcome):
   }
   if (left.length > 0) {
     lines.push("", "Stripe's sums differ:", ...table(left, ({ hindrance }) => ADVICE[hindrance ?? "none"]));
-  } else if (found.spans > 0) lines.push("Stripe's sums agree with the ledger.");
+  } else if (found.spans > 0)
+    lines.push(`Stripe's sums agree with the ledger${waiting > 0 ? " in the other hours" : ""}.`);
   return `${lines.join("\n")}\n`;
 }
 

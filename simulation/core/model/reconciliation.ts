@@ -190,7 +190,9 @@ export class ModelReconciliation {
       drafts: periods.flatMap(({ finalizesMs, ...period }) =>
         finalizesMs === undefined ? [] : [{ ...period, finalizesAtMs: finalizesMs }],
       ),
-      finals: periods.filter(({ billed }) => billed !== undefined),
+      finals: periods
+        .filter(({ billed }) => billed !== undefined)
+        .map(({ startMs, endMs }) => ({ startMs, endMs, comparable: true })),
       errors: this.errors.filter(({ eventName }) => eventName === of.eventName),
       open: open && { expected: open.expected, counted: open.counted, foundAtMs: open.foundMs },
     };

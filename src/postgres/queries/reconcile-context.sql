@@ -1,5 +1,5 @@
 -- What else is known of a customer's meter over a stretch of time: one row. Drifts are those open. Boundaries are those of whoever reported to
--- it there, whomever it is mapped to now: their windows are cut there.
+-- it there, whomever it is mapped to now: their windows are cut there. Final periods are comparable where period-closable.sql would take them.
 -- $1 text: Stripe customer; $2 text: event name; $3 timestamptz, $4 timestamptz: the stretch; error reports are looked up over the
 -- times of sends, $5 timestamptz, $6 timestamptz. Indexes of account, period_boundary, report_counted, invoiced_period_customer, drift_open, meter_error_validation.
 WITH owner AS (
@@ -20,7 +20,10 @@ SELECT owner.customer_id, now() AS now,
     WHERE p.stripe_customer_id = $1 AND p.event_name = $2 AND p.period_end > $3 AND p.period_start < $4 AND p.billed IS NULL
       AND i.finalizes_at IS NOT NULL) AS drafts,
   (SELECT coalesce(json_agg(json_build_object('startMs', extract(epoch FROM p.period_start) * 1000,
-      'endMs', extract(epoch FROM p.period_end) * 1000)), '[]')
+      'endMs', extract(epoch FROM p.period_end) * 1000, 'comparable', p.billed IS NOT NULL AND NOT EXISTS (
+        SELECT FROM invoiced_period o
+        WHERE o.stripe_customer_id = p.stripe_customer_id AND o.event_name = p.event_name AND o.invoice_id <> p.invoice_id
+          AND o.period_end > p.period_start AND o.period_start < p.period_end))), '[]')
     FROM invoiced_period p JOIN invoice i USING (invoice_id)
     WHERE p.stripe_customer_id = $1 AND p.event_name = $2 AND p.period_end > $3 AND p.period_start < $4 AND i.status <> 'draft'
       AND coalesce(i.finalized_at, now()) >= p.period_end) AS finals,

@@ -122,13 +122,15 @@ async function reconcile(
     );
   }
   const apply = options.writeOff ? "write_off" : options.apply ? "repair" : undefined;
-  if (apply === undefined || found.drifts.length === 0) return { range, found, apply, booked: [], left: found.drifts };
+  if (apply === undefined || found.drifts.length === 0)
+    return { range, found, apply, booked: [], left: found.drifts, waiting: found.waiting };
   const { holder } = createFlush(foundation);
   const onProgress = (hours: number) => showProgress(`${hours} hours to go`);
   const on = { requests, holder, reconcile: parts.reconcile, onProgress };
   const booked = await applyTo(found.drifts, apply, on, signal);
   if (booked === undefined) return undefined;
-  return { range, found, apply, booked, left: (await lookAtRange(look, signal)).drifts };
+  const after = await lookAtRange(look, signal);
+  return { range, found, apply, booked, left: after.drifts, waiting: after.waiting };
 }
 
 function eventNamesOf(config: Config): string[] {

@@ -87,7 +87,14 @@ describe("metering stripe reconcile --write-off", () => {
 
 const CONTEXT = { deploymentId: "test", lateUsage: "current_period" } as const;
 
-async function saveInvoice({ pool, customer }: World, id: string, startMs: number, endMs: number, billed: bigint) {
+/** `billed` null: the invoice does not tell. */
+async function saveInvoice(
+  { pool, customer }: World,
+  id: string,
+  startMs: number,
+  endMs: number,
+  billed: bigint | null,
+) {
   await pool.query(
     `INSERT INTO invoice (invoice_id, stripe_customer_id, subscription_id, status, finalized_at)
      VALUES ($1, $2, 'sub_1', 'paid', $3)`,
@@ -134,6 +141,27 @@ describe("drift in a minute that two billing periods share", () => {
     );
     expect(JSON.parse(stdout).drifts).toMatchObject([{ difference: "-5", hindrance: "boundary" }]);
   });
+
+  test.each<[string, (world: World) => Promise<void>]>([
+    ["does not say how much it bills", (world) => saveInvoice(world, "in_2", BOUNDARY_MS, BOUNDARY_MS + HOUR_MS, null)],
+    [
+      "is not the only one for its period",
+      async (world) => {
+        await saveInvoice(world, "in_2", BOUNDARY_MS, BOUNDARY_MS + HOUR_MS, 0n);
+        await saveInvoice(world, "in_3", BOUNDARY_MS, BOUNDARY_MS + HOUR_MS, 0n);
+      },
+    ],
+  ])(
+    "stays open where an invoice %s: it could not be compared, and what it left out would be carried nowhere",
+    async (_, save) => {
+      const world = await startShared();
+      await saveInvoice(world, "in_1", BOUNDARY_MS - 24 * HOUR_MS, BOUNDARY_MS, 5n);
+      await save(world);
+      await world.age(24 * HOUR_MS);
+      await world.pass();
+      expect(await storedDrifts(world.pool)).toMatchObject([{ state: "open", hindrance: "boundary" }]);
+    },
+  );
 
   test("waits for both invoices; then each carries on what it left out, and the drift is settled", async () => {
     const world = await startShared();
