@@ -23,7 +23,7 @@ export interface FoundDrift extends MeteredCustomer, Interval, Drift {
 
 export interface Findings {
   readonly drifts: readonly FoundDrift[];
-  /** Customers' meters looked at, and spans of theirs, mostly hours. */
+  /** Customers' meters looked at, and spans of theirs, mostly hours, that could be compared. */
   readonly meters: number;
   readonly spans: number;
   /** Hours in which something has to settle first. */
@@ -90,7 +90,8 @@ async function lookAt(
     const hindrance = verdict.kind === "open" ? verdict.hindrance : undefined;
     return [{ stripeCustomerId, eventName, startMs, endMs, ...verdict.drift, hindrance }];
   });
-  return { drifts, spans: found.judged.length, waiting: found.waiting.length, incomparable: [] };
+  const spans = found.judged.filter(({ verdict }) => verdict.kind !== "wait").length;
+  return { drifts, spans, waiting: found.waiting.length, incomparable: [] };
 }
 
 export interface ApplyOptions {

@@ -1,7 +1,7 @@
 // What verdicts about spans make of the outbox. Runs in the transaction that read the spans, with their reports locked.
 import type { Freeze, MeteredCustomer } from "../app/ports/reconciliation.ts";
 import type { SpanView, Verdict } from "../domain/reconcile.ts";
-import type { PlannedReport, Report } from "../domain/report.ts";
+import { MESSAGE_MAX, type PlannedReport, type Report } from "../domain/report.ts";
 import { toJson } from "./json.ts";
 import type { Queryable } from "./pool.ts";
 import { sqlFile } from "./sql-file.ts";
@@ -38,7 +38,7 @@ export async function carryOut(client: Queryable, context: WriteContext, judged:
   const reconciled = judged.flatMap(({ verdict }) => ("reconciled" in verdict ? verdict.reconciled : []));
   const resend = judged.flatMap(({ verdict }) => (verdict.kind === "resend" ? verdict.resend : []));
   const sequences = await lockWindows(client, context.of, judged, new Set(accept));
-  if (reconciled.length > 0) await client.query(CONFIRM, [context.epoch, accept, reconciled]);
+  if (reconciled.length > 0) await client.query(CONFIRM, [context.epoch, accept, reconciled, MESSAGE_MAX]);
   if (resend.length > 0) await client.query(RESEND, [context.epoch, resend]);
   const booked = new Map(judged.flatMap((one) => bookOne(context, one, sequences)));
   if (booked.size > 0) await client.query(INSERT, [context.epoch, toJson([...booked.values()].flat())]);

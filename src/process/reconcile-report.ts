@@ -1,21 +1,17 @@
 // What `metering stripe reconcile` prints: a table for people, an object for machines.
 import type { BookedDrift, MeteredCustomer } from "../app/ports/reconciliation.ts";
-import type { Findings, FoundDrift } from "../app/reconcile-now.ts";
+import type { Findings } from "../app/reconcile-now.ts";
 import type { Apply, Hindrance } from "../domain/reconcile.ts";
 import type { Interval } from "../domain/window.ts";
 
 export interface Outcome {
   readonly range: Interval;
-  /** At the first look. */
+  /** At the last look: of what was asked for, what came of it. */
   readonly found: Findings;
   /** What was asked for; undefined: only to look. */
   readonly apply: Apply | undefined;
   /** What was repaired, or written off. */
   readonly booked: readonly BookedDrift[];
-  /** What still differs. */
-  readonly left: readonly FoundDrift[];
-  /** Hours of which nothing can be said yet. */
-  readonly waiting: number;
 }
 
 /** What to do about a drift that is left. */
@@ -30,26 +26,27 @@ const ADVICE: Readonly<Record<Hindrance | "none", string>> = {
 };
 
 /** Quantities as decimal strings, times as ISO 8601. */
-export function outcomeJson({ range, found, apply, booked, left, waiting }: Outcome): object {
+export function outcomeJson({ range, found, apply, booked }: Outcome): object {
   return {
     from: iso(range.startMs),
     to: iso(range.endMs),
     meters: found.meters,
     spans: found.spans,
-    waiting,
+    waiting: found.waiting,
     incomparable: found.incomparable,
-    drifts: left.map((drift) => ({ ...drifted(drift), hindrance: drift.hindrance ?? null })),
+    drifts: found.drifts.map((drift) => ({ ...drifted(drift), hindrance: drift.hindrance ?? null })),
     [apply === "write_off" ? "writtenOff" : "repaired"]: booked.map((drift) => {
       return { ...drifted(drift), repair: drift.repair };
     }),
   };
 }
 
-export function describeOutcome({ range, found, apply, booked, left, waiting }: Outcome): string {
+export function describeOutcome({ range, found, apply, booked }: Outcome): string {
   const lines = [
     `${found.meters} customers' meters, ${iso(range.startMs)} to ${iso(range.endMs)}: ${found.spans} spans compared.`,
   ];
-  if (waiting > 0) lines.push(`${waiting} hours wait: something in them was sent too lately, or its fate is open.`);
+  if (found.waiting > 0)
+    lines.push(`${found.waiting} hours wait: something in them was sent too lately, or its fate is open.`);
   if (found.incomparable.length > 0) {
     lines.push(`Nothing to compare with at Stripe: ${found.incomparable.map(nameOf).join(", ")}.`);
   }
@@ -60,10 +57,10 @@ export function describeOutcome({ range, found, apply, booked, left, waiting }: 
         : "Repaired; what was planned goes with the next flush:";
     lines.push("", heading, ...table(booked, ({ repair }) => repair));
   }
-  if (left.length > 0) {
-    lines.push("", "Stripe's sums differ:", ...table(left, ({ hindrance }) => ADVICE[hindrance ?? "none"]));
+  if (found.drifts.length > 0) {
+    lines.push("", "Stripe's sums differ:", ...table(found.drifts, ({ hindrance }) => ADVICE[hindrance ?? "none"]));
   } else if (found.spans > 0)
-    lines.push(`Stripe's sums agree with the ledger${waiting > 0 ? " in the other hours" : ""}.`);
+    lines.push(`Stripe's sums agree with the ledger${found.waiting > 0 ? " in the other hours" : ""}.`);
   return `${lines.join("\n")}\n`;
 }
 

@@ -3,7 +3,11 @@ import type { DescMethod, Message, MessageShape } from "@bufbuild/protobuf";
 import { AdminService } from "../../gen/metering/admin/v1/admin_service_pb.ts";
 import { KeyService } from "../../gen/metering/admin/v1/key_service_pb.ts";
 import { OperationsService } from "../../gen/metering/admin/v1/operations_service_pb.ts";
-import { TokenService } from "../../gen/metering/admin/v1/token_service_pb.ts";
+import {
+  type CreateDashboardTokenRequest,
+  type RevokeDashboardTokensRequest,
+  TokenService,
+} from "../../gen/metering/admin/v1/token_service_pb.ts";
 import { MeteringService } from "../../gen/metering/v1/metering_service_pb.ts";
 import { type Caller, mayActFor, type Permission } from "../domain/access.ts";
 import { MeteringError } from "../domain/errors.ts";
@@ -43,12 +47,8 @@ export const RPC_RULES: { readonly [Name in RpcName]: RpcRule } = {
   CreateToken: rule(tokens.createToken, ["admin"], ALL),
   ListTokens: rule(tokens.listTokens, ["admin"], ALL),
   RevokeToken: rule(tokens.revokeToken, ["admin"], ALL),
-  CreateDashboardToken: rule(tokens.createDashboardToken, ["admin"], ({ subject }) =>
-    subject.case === "customerId" ? subject.value : "",
-  ),
-  RevokeDashboardTokens: rule(tokens.revokeDashboardTokens, ["admin"], ({ subject }) =>
-    subject.case === "customerId" ? subject.value : "",
-  ),
+  CreateDashboardToken: rule(tokens.createDashboardToken, ["admin"], customerOfSubject),
+  RevokeDashboardTokens: rule(tokens.revokeDashboardTokens, ["admin"], customerOfSubject),
 };
 
 /** Throws `scope_missing`. Needs no request: it comes before the request is read. */
@@ -69,6 +69,12 @@ export function requireCustomer(rpc: RpcName, caller: Caller, request: Message):
 /** The same whether the customer exists or not. */
 export function customerNotAllowed(): MeteringError {
   return new MeteringError({ kind: "customer_not_allowed" }, "the caller may not act for this customer");
+}
+
+function customerOfSubject({
+  subject,
+}: Pick<CreateDashboardTokenRequest | RevokeDashboardTokensRequest, "subject">): string {
+  return subject.case === "customerId" ? subject.value : "";
 }
 
 function rule<Method extends DescMethod>(

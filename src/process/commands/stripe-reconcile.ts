@@ -49,7 +49,7 @@ export function buildCommand(): Command {
     .addOption(
       new Option(
         "--write-off",
-        "give up what differs: it is booked, and nothing is sent; for what was settled by hand. Needs --customer",
+        "give up what differs, but for what Stripe may only be late with: it is booked, and nothing is sent; for what was settled by hand. Needs --customer",
       ).conflicts("apply"),
     )
     .option("--json", "print one JSON object; quantities are decimal strings")
@@ -79,7 +79,7 @@ Example: metering stripe reconcile --customer cus_123 --from 2026-10-01 --json |
         return;
       }
       process.stdout.write(options.json ? `${JSON.stringify(outcomeJson(outcome))}\n` : describeOutcome(outcome));
-      if (outcome.left.length > 0) process.exitCode = 1;
+      if (outcome.found.drifts.length > 0) process.exitCode = 1;
     });
 }
 
@@ -122,15 +122,13 @@ async function reconcile(
     );
   }
   const apply = options.writeOff ? "write_off" : options.apply ? "repair" : undefined;
-  if (apply === undefined || found.drifts.length === 0)
-    return { range, found, apply, booked: [], left: found.drifts, waiting: found.waiting };
+  if (apply === undefined || found.drifts.length === 0) return { range, found, apply, booked: [] };
   const { holder } = createFlush(foundation);
   const onProgress = (hours: number) => showProgress(`${hours} hours to go`);
   const on = { requests, holder, reconcile: parts.reconcile, onProgress };
   const booked = await applyTo(found.drifts, apply, on, signal);
   if (booked === undefined) return undefined;
-  const after = await lookAtRange(look, signal);
-  return { range, found, apply, booked, left: after.drifts, waiting: after.waiting };
+  return { range, found: await lookAtRange(look, signal), apply, booked };
 }
 
 function eventNamesOf(config: Config): string[] {

@@ -6,13 +6,13 @@ import type { Difference } from "../../../src/domain/audit.ts";
 import type { MeterCatalog } from "../../../src/domain/meter.ts";
 import { planReports } from "../../../src/domain/report.ts";
 import type { UsageRecord } from "../../../src/domain/usage-record.ts";
-import { postgresAccounts } from "../../../src/postgres/accounts.ts";
 import { postgresAudit } from "../../../src/postgres/audit.ts";
 import { postgresLease } from "../../../src/postgres/lease.ts";
 import { postgresLedger } from "../../../src/postgres/ledger.ts";
 import type { Pool } from "../../../src/postgres/pool.ts";
 import { postgresReports } from "../../../src/postgres/reports.ts";
 import { postgresVoids } from "../../../src/postgres/void.ts";
+import { learnBoundaries } from "../../support/boundaries.ts";
 import { testCatalog } from "../../support/catalog.ts";
 
 export const SHARDS = 2;
@@ -65,17 +65,8 @@ export async function voidRecord(pool: Pool, record: UsageRecord, catalog: Meter
   await postgresVoids(pool, catalog, SHARDS).voidRecord({ ...record, reason: "test" });
 }
 
-/** Learns of boundaries as the webhook worker does: from a subscription. */
 export async function learn(pool: Pool, customerId: string, boundariesMs: readonly number[], catalog = testCatalog()) {
-  const accounts = postgresAccounts(pool, { catalog, shardCount: SHARDS, logger: silent }, LEASE);
-  const state = {
-    subscriptionId: `sub_${customerId}`,
-    stripeCustomerId: customerId,
-    status: "active",
-    currentPeriod: undefined,
-    boundariesMs: [...boundariesMs].sort((a, b) => a - b),
-  };
-  await accounts.exclusively(state.subscriptionId, (writer) => writer.saveSubscription(state));
+  await learnBoundaries(pool, { catalog, shardCount: SHARDS, logger: silent }, customerId, boundariesMs);
 }
 
 /** Freezes all that is pending of a customer, as a flush does; returns the sum per event name of what was frozen. */

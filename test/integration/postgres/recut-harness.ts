@@ -2,11 +2,11 @@
 import { afterAll, beforeAll } from "vitest";
 import type { MeterCatalog } from "../../../src/domain/meter.ts";
 import { planReports } from "../../../src/domain/report.ts";
-import { postgresAccounts } from "../../../src/postgres/accounts.ts";
 import { openDeployment } from "../../../src/postgres/deployment.ts";
 import { postgresLease } from "../../../src/postgres/lease.ts";
 import { postgresLedger } from "../../../src/postgres/ledger.ts";
 import { postgresReports } from "../../../src/postgres/reports.ts";
+import { learnBoundaries } from "../../support/boundaries.ts";
 import { testCatalog } from "../../support/catalog.ts";
 import { createTestDatabase, type TestDatabase } from "../../support/postgres.ts";
 
@@ -42,21 +42,8 @@ export function ledgerOf(catalog: MeterCatalog = testCatalog()) {
   return postgresLedger(database.pool, catalog, SHARDS);
 }
 
-/** Learns of boundaries as the webhook worker does: from a subscription. */
-export async function learn(
-  customerId: string,
-  boundariesMs: readonly number[],
-  catalog = testCatalog(),
-): Promise<void> {
-  const accounts = postgresAccounts(database.pool, { catalog, shardCount: SHARDS, logger }, "flush");
-  const state = {
-    subscriptionId: `sub_${customerId}`,
-    stripeCustomerId: customerId,
-    status: "active",
-    currentPeriod: undefined,
-    boundariesMs: [...boundariesMs].sort((a, b) => a - b),
-  };
-  await accounts.exclusively(state.subscriptionId, (writer) => writer.saveSubscription(state));
+export async function learn(customerId: string, boundariesMs: readonly number[], catalog = testCatalog()) {
+  await learnBoundaries(database.pool, { catalog, shardCount: SHARDS, logger }, customerId, boundariesMs);
 }
 
 export async function rollupsOf(customerId: string, table: "rollup_quarter_hour" | "rollup_day") {
